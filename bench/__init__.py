@@ -1,0 +1,13 @@
+"""Side-by-side measurements: `python -m bench` lists them, `python -m bench NAME` runs one."""
+
+# name -> one line; the module of the same name says exactly what is compared
+BENCHMARKS = {
+    "train_step": "ResNet-50, 224, batch 16, pictures in memory: our training step against the plain torchvision loop",
+    "train_jpeg": "ResNet-18, 224, from JPEG files with augmentation: ours against torchvision's reference and fastai",
+    "loop_overhead": "what `striate train` costs over the bare forward-backward-step",
+    "accuracy": "the same ResNet, same epochs: `striate train` against a plain fp32 loop, several seeds",
+    "mnist": "`striate train mnist-idx` as a whole process: accuracy and wall time",
+    "predict": "model.predict on a folder of JPEG files against a plain torchvision loop",
+    "startup": "`striate --help` as a whole process",
+    "kills": "training killed at random moments and resumed: the weights must be bit-identical",
+}

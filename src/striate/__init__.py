@@ -1,0 +1,89 @@
+"""Striate: CNNs, from pixels to product.
+
+>>> import striate
+>>> model = striate.train("photos/", epochs=10)  # doctest: +SKIP
+>>> print(model.predict("cat.jpg"))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from striate.backbones import create_model, list_models
+    from striate.config import ModelCard, Preprocess, Recipe
+    from striate.data import Dataset, Sample, open_dataset
+    from striate.data.check import check_dataset
+    from striate.errors import DataError, ImageError, MissingExtra, StriateError, UsageError
+    from striate.images import read_image
+    from striate.model import Model, load
+    from striate.results import Classification, Failure
+    from striate.summary import summary
+    from striate.train import train
+
+# public name -> where it lives; imported on first use, so that `import striate` is cheap
+_PUBLIC = {
+    "Classification": "striate.results",
+    "DataError": "striate.errors",
+    "Dataset": "striate.data",
+    "Failure": "striate.results",
+    "ImageError": "striate.errors",
+    "MissingExtra": "striate.errors",
+    "Model": "striate.model",
+    "ModelCard": "striate.config",
+    "Preprocess": "striate.config",
+    "Recipe": "striate.config",
+    "Sample": "striate.data",
+    "StriateError": "striate.errors",
+    "UsageError": "striate.errors",
+    "check_dataset": "striate.data.check",
+    "create_model": "striate.backbones",
+    "list_models": "striate.backbones",
+    "load": "striate.model",
+    "open_dataset": "striate.data",
+    "read_image": "striate.images",
+    "summary": "striate.summary",
+    "train": "striate.train",
+}
+
+__all__ = [
+    "Classification",
+    "DataError",
+    "Dataset",
+    "Failure",
+    "ImageError",
+    "MissingExtra",
+    "Model",
+    "ModelCard",
+    "Preprocess",
+    "Recipe",
+    "Sample",
+    "StriateError",
+    "UsageError",
+    "check_dataset",
+    "create_model",
+    "list_models",
+    "load",
+    "open_dataset",
+    "read_image",
+    "summary",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("striate")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'striate' has no attribute {name!r}")
+    module = importlib.import_module(_PUBLIC[name])
+    if name == "train":
+        return module  # the package of that name, which can be called
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

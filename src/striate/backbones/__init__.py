@@ -1,0 +1,181 @@
+"""Networks by name: `create_model("resnet50")`, or from one line: `create_model("(conv32-relu)x2-pool-fc128-relu")`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from striate.backbones.backbone import Backbone, FeatureList, Stage
+from striate.backbones.chain import Chain
+from striate.backbones.chain_parser import WORDS
+from striate.backbones.lenet import LeNet5
+from striate.backbones.mlp import MLP
+from striate.backbones.resnet import RESNETS, ResNet
+from striate.backbones.weights import load_weights
+from striate.errors import UsageError, did_you_mean
+
+__all__ = ["CANONICAL_CHAIN", "MODELS", "Backbone", "Canonical", "Entry", "FeatureList", "Stage"]
+__all__ += ["create_model", "is_chain", "list_models"]
+
+
+class Canonical(NamedTuple):
+    """What a network was made for: pictures [channels, height, width] of so many classes."""
+
+    channels: int
+    size: tuple[int, int]
+    classes: int
+
+
+class Entry(NamedTuple):
+    build: Callable[..., Backbone]
+    about: str
+    source: str
+    canonical: Canonical
+
+
+IMAGENET = Canonical(3, (224, 224), 1000)
+CIFAR = Canonical(3, (32, 32), 10)
+CANONICAL_CHAIN = CIFAR
+
+_HE = "He et al., CVPR 2016, arXiv:1512.03385"
+_LECUN = "LeCun et al., Proc. IEEE 1998"
+_RUMELHART = "Rumelhart et al., Nature 1986"
+
+
+def _about_resnet(name: str) -> str:
+    variant = RESNETS[name]
+    layers = sum(variant.depths) * (3 if variant.block.expansion == 4 else 2) + 2
+    kind = f"{layers} layers, {'bottleneck' if variant.block.expansion == 4 else 'basic'} blocks"
+    if variant.stem == "cifar":
+        kind += ", for 32x32"
+    return kind + {"none": ", without shortcuts", "pad": ", shortcuts without parameters"}.get(variant.shortcut, "")
+
+
+MODELS: dict[str, Entry] = {
+    "lenet5": Entry(LeNet5, "5 layers, tanh, average pooling", _LECUN, Canonical(1, (32, 32), 10)),
+    "mlp": Entry(MLP, "fully connected: no convolution", _RUMELHART, Canonical(1, (28, 28), 10)),
+    **{
+        name: Entry(partial(ResNet, variant), _about_resnet(name), _HE, CIFAR if name.endswith("_cifar") else IMAGENET)
+        for name, variant in RESNETS.items()
+    },
+}
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    output_stride: int = 32,
+    weights: str | Path | None = None,
+    dropout: float | None = 0.0,
+    image_size: Sequence[int] | None = None,
+    **arguments: Any,
+) -> Backbone | FeatureList:
+    """Build a network: images float [B, in_chans, H, W] -> logits [B, num_classes].
+
+    Args:
+        name: one of `list_models()`, or a one-line network (`striate.backbones.chain`).
+        num_classes: 0 gives the pooled features instead of logits.
+        features_only: the forward gives a list of feature maps instead; `channels()` and `reductions()` describe it.
+        out_indices: which stages those are, from 0; all when not given.
+        output_stride: the smallest reduction wanted (ResNets): 8 or 16 turn later strides into dilations.
+        weights: path of a `.safetensors`, `.pth` or `.th`; see `striate.backbones.weights`.
+        dropout: before the classifier.
+        image_size: (height, width) for networks bound to one size (mlp, lenet5, lines with fc); others ignore it.
+        arguments: the family's own: `stem`, `zero_init_residual` (ResNets), `hidden`, `activation` (mlp, lenet5).
+
+    The result knows how to be built again: `create_model(model.architecture, num_classes=…, in_chans=…,
+    **model.arguments)`; `arguments` are plain values that JSON keeps.
+
+    >>> create_model("lenet5", num_classes=10, in_chans=1)(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+
+    Raises:
+        UsageError: an unknown name or argument, or a value that cannot be meant.
+        DataError: weights that do not fit.
+    """
+    _check_counts(num_classes, in_chans)
+    dropout = _checked_dropout(dropout)
+    if out_indices is not None and not features_only:
+        raise UsageError("out_indices says which features to give: it needs features_only=True")
+
+    build = _builder(name)
+    known = list(inspect.signature(build).parameters)
+    own = {key: _plain(value) for key, value in arguments.items()}
+    own |= {"output_stride": output_stride} if output_stride != 32 else {}
+    for key in own:
+        if key not in known or key in ("num_classes", "in_chans", "line", "variant"):
+            choices = [word for word in known if word not in ("num_classes", "in_chans", "line", "variant")]
+            raise UsageError(f'"{name}" has no argument "{key}" ({", ".join(choices)}).{did_you_mean(key, choices)}')
+    size = _checked_size(image_size)
+    bound = {"image_size": size} if "image_size" in known else {}
+
+    backbone = build(num_classes=num_classes, in_chans=in_chans, dropout=dropout, **bound, **own)
+    backbone.architecture = name
+    backbone.arguments = own | ({"dropout": dropout} if dropout else {})
+    if backbone.image_size is not None:
+        backbone.arguments["image_size"] = list(backbone.image_size)
+    if weights is not None:
+        load_weights(backbone, weights)
+    return FeatureList(backbone, out_indices) if features_only else backbone
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """Names for `create_model`; a pattern (`resnet*`) or a part of the name (`cifar`) chooses among them."""
+    if pattern is None:
+        return list(MODELS)
+    wanted = pattern if any(letter in pattern for letter in "*?[") else f"*{pattern}*"
+    return [name for name in MODELS if fnmatchcase(name, wanted.lower())]
+
+
+def is_chain(name: str) -> bool:
+    """Whether a name is meant as a one-line network: it has its signs, and is no misspelt name."""
+    if name in MODELS:
+        return False
+    first = name.lstrip("(").partition("-")[0]
+    starts_like_one = any(first.startswith(word) for word in WORDS)
+    return starts_like_one or "(" in name or ("-" in name and not did_you_mean(name, MODELS))
+
+
+def _builder(name: str) -> Callable[..., Backbone]:
+    if name in MODELS:
+        return MODELS[name].build
+    if is_chain(name):
+        return partial(Chain, name)
+    raise UsageError(f'no network is called "{name}".{did_you_mean(name, MODELS)} See: striate models')
+
+
+def _check_counts(num_classes: object, in_chans: object) -> None:
+    if not isinstance(num_classes, int) or num_classes < 0:
+        raise UsageError(f"num_classes must be a whole number from 0, not {num_classes!r}")
+    if not isinstance(in_chans, int) or in_chans < 1:
+        raise UsageError(f"in_chans must be a whole number from 1, not {in_chans!r}")
+
+
+def _checked_dropout(dropout: object) -> float:
+    if dropout is None:
+        return 0.0
+    if not isinstance(dropout, Real) or not 0 <= float(dropout) < 1:
+        raise UsageError(f"dropout must be a probability from 0 to below 1, not {dropout!r}")
+    return float(dropout)
+
+
+def _checked_size(size: Sequence[int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+        raise UsageError(f"image_size must be (height, width) in pixels, not {size!r}")
+    return size[0], size[1]
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as JSON would give them back."""
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,148 @@
+"""Weights from files, ours and others': which key is which parameter, and what does not fit.
+
+The key map, in order:
+
+1. a checkpoint that holds its weights under `state_dict` or `model` is opened;
+2. the prefixes `module.` (DataParallel) and `_orig_mod.` (torch.compile) are taken off when every key has them;
+3. whole-layer names of well-known files are translated: `RENAMED`;
+4. the classifier is left as it was born, with a warning, where the file's has another number of classes;
+   networks without one (num_classes=0, features_only) ignore the file's;
+5. `num_batches_tracked`, which files before torch 0.4.1 lack, may be missing.
+
+Everything else must fit exactly.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from striate.backbones.backbone import Backbone
+from striate.errors import DataError, UsageError
+
+WRAPPERS = ("state_dict", "model")
+PREFIXES = ("module.", "_orig_mod.")
+
+# architecture's beginning -> {layer in a public file: layer here}
+RENAMED = {
+    "resnet": {"linear.": "fc."},  # akamaster/pytorch_resnet_cifar10
+    "plain": {"linear.": "fc."},
+}
+
+
+def load_weights(backbone: Backbone, path: str | Path) -> None:
+    """Read a `.safetensors`, `.pth`, `.pt` or `.th` file into a backbone; pickled code in it is never run.
+
+    Raises:
+        UsageError: a name instead of a path, or no such file.
+        DataError: the file cannot be read, or its parameters are not the backbone's; says which.
+    """
+    path = _existing(path)
+    found = translate(read_state_dict(path), backbone.architecture)
+    expected = backbone.state_dict()
+    classifier = f"{backbone.classifier}."
+
+    if isinstance(getattr(backbone, backbone.classifier), nn.Identity):
+        found = {name: tensor for name, tensor in found.items() if not name.startswith(classifier)}
+    elif classes_differ(expected, found, classifier):
+        ours, theirs = (len(weights[f"{classifier}weight"]) for weights in (expected, found))
+        warnings.warn(
+            f"{path}: its classifier knows {theirs} classes, this network {ours}: the classifier starts untrained",
+            stacklevel=3,
+        )
+        found |= {name: tensor for name, tensor in expected.items() if name.startswith(classifier)}
+
+    found |= {
+        name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked") and name not in found
+    }
+    if problems := mismatches(expected, found):
+        raise DataError(f'{path}: these weights do not fit "{backbone.architecture}": {"; ".join(problems)}')
+    backbone.load_state_dict(found)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Parameters by name, on the CPU.
+
+    Raises:
+        DataError: the file is damaged, holds more than tensors, or holds none.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise DataError(f"{path}: not a file of weights, or more than weights ({reason})") from None
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        raise DataError(f"{path}: holds no weights by name")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise DataError(f"{path}: {name!r} is not a tensor but a {type(value).__name__}: expected weights by name")
+    return dict(content)
+
+
+def translate(weights: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor]:
+    """Names as this library writes them: steps 2 and 3 of the key map."""
+    names = {name: name for name in weights}
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in names.values()):
+            names = {theirs: name.removeprefix(prefix) for theirs, name in names.items()}
+    for family, renamed in RENAMED.items():
+        if architecture.startswith(family):
+            for old, new in renamed.items():
+                names = {
+                    theirs: new + name.removeprefix(old) if name.startswith(old) else name
+                    for theirs, name in names.items()
+                }
+    return {name: weights[theirs] for theirs, name in names.items()}
+
+
+def classes_differ(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], classifier: str) -> bool:
+    """Whether two classifiers read the same features but answer with another number of classes."""
+    ours, theirs = expected.get(f"{classifier}weight"), found.get(f"{classifier}weight")
+    return ours is not None and theirs is not None and ours.shape[1:] == theirs.shape[1:] and len(ours) != len(theirs)
+
+
+def mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What does not fit, a few words each: missing and unknown names, other shapes."""
+    problems = []
+    if missing := [name for name in expected if name not in found]:
+        problems.append(f"{len(missing)} missing ({_some(missing)})")
+    if unknown := [name for name in found if name not in expected]:
+        problems.append(f"{len(unknown)} unknown ({_some(unknown)})")
+    shapes = [
+        f"{name} {_shape(found[name])} in the file, {_shape(tensor)} here"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if shapes:
+        problems.append(f"{len(shapes)} of another shape ({_some(shapes)})")
+    return problems
+
+
+def _existing(path: str | Path) -> Path:
+    if Path(path).is_file():
+        return Path(path)
+    if not Path(path).suffix:
+        raise UsageError(f'weights "{path}": named weights are not known yet; give the path of a file for now')
+    raise UsageError(f"weights {path}: no such file")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(str(side) for side in tensor.shape) or "a number"

@@ -1,0 +1,221 @@
+"""`striate data check PATH` and `striate data show PATH`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cyclopts import App
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from striate.data.check import DataReport
+    from striate.data.sample import Dataset, Sample
+    from striate.data.transforms import Transform
+
+app = App(name="data", help="Check and show a data set.")
+
+
+@app.command
+def check(
+    path: str, *, json: bool = False, sheet: Path | None = None, near: bool = False, overwrite: bool = False
+) -> int:
+    """Read every picture and say what is there, what is broken and what to do.
+
+    Parameters
+    ----------
+    path
+        A folder, a CSV file, a folder of IDX files, or the name of a set.
+    json
+        Print the whole report as one JSON document.
+    sheet
+        Where the contact sheet goes (PNG); runs/data/NAME/contact-sheet.png when not given.
+    near
+        Also look for pictures that are nearly the same.
+    overwrite
+        Replace a file that stands at --sheet.
+    """
+    from striate.cli.terminal import print_json, say, wrote
+    from striate.data import open_dataset
+    from striate.data.contact_sheet import dataset_sheet, png_bytes
+    from striate.errors import DataError
+    from striate.files import refuse_overwrite, write_atomic
+
+    target = refuse_overwrite(sheet, overwrite) if sheet else own_folder(path) / "contact-sheet.png"
+    dataset = open_dataset(path)
+    report = _checked(dataset, near)
+    if json:
+        print_json(report.to_dict())
+    else:
+        _print(report)
+    if report.readable == 0:
+        say(f"striate: {path}: no picture can be read. Check the path, and that the files are pictures")
+        return DataError.exit_code
+    write_atomic(target, png_bytes(dataset_sheet(dataset)))
+    wrote([target], f"striate train {path}")
+    return 0
+
+
+@app.command
+def show(
+    path: str,
+    *,
+    split: str = "train",
+    count: int = 32,
+    out: Path | None = None,
+    augment: Literal["auto", "none", "light", "standard", "strong"] = "auto",
+    size: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> int:
+    """Draw a batch as the network will see it: augmented for train, only fitted for the other splits.
+
+    Parameters
+    ----------
+    path
+        A folder, a CSV file, a folder of IDX files, or the name of a set.
+    split
+        train, val or test.
+    count
+        How many pictures.
+    out
+        Where the picture goes (PNG); runs/data/NAME/SPLIT.png when not given.
+    augment
+        How strongly training pictures are changed.
+    size
+        Side of the square the network sees; chosen as `striate train` would when not given.
+    seed
+        Another number, other pictures.
+    overwrite
+        Replace a file that stands at --out.
+    """
+    import random
+    from dataclasses import replace
+
+    import torch
+
+    from striate.cli.terminal import say, wrote
+    from striate.config import Recipe
+    from striate.data import open_dataset
+    from striate.data.contact_sheet import contact_sheet, png_bytes, readable
+    from striate.data.transforms import eval_transform, train_transform
+    from striate.errors import DataError, UsageError, did_you_mean
+    from striate.files import refuse_overwrite, write_atomic
+    from striate.train.recipes import resolve, resolve_augment
+
+    if count < 1:
+        raise UsageError(f"--count {count}: at least one picture has to be drawn")
+    target = refuse_overwrite(out, overwrite) if out else own_folder(path) / f"{Path(split).name}.png"
+    dataset = open_dataset(path)
+    if split not in dataset.splits:
+        known = ", ".join(dataset.splits)
+        raise UsageError(f'{path} has no split "{split}", only {known}.{did_you_mean(split, dataset.splits)}')
+    # the recipe's own choice of size and channels, from the split that training would look at
+    judged = replace(dataset, splits={"train": dataset.splits.get("train", dataset.splits[split])})
+    recipe = Recipe(data=path, augment=augment, size=size, normalize="none")
+    _, preprocess, notes = resolve(recipe, judged, torch.device("cpu"))
+    for note in notes[:1]:
+        say(note)
+    training = split == "train"
+    transform = (
+        train_transform(resolve_augment(augment, judged, preprocess), preprocess)
+        if training
+        else eval_transform(preprocess)
+    )
+    samples = dataset.splits[split]
+    drawn = readable(random.Random(seed).sample(samples, len(samples)), count)
+    if not drawn:
+        raise DataError(f"{path}: no picture of {split} can be read. See: striate data check {path}")
+    pictures = _transformed([picture for picture, _ in drawn], transform, seed)
+    captions = [_caption(sample, dataset) for _, sample in drawn]
+    height, width = preprocess.size
+    how = f"augment {augment}" if training else f"fit {preprocess.fit}"
+    title = f"{dataset.source}\n{split}, as the network sees it: {height} × {width}, {how}"
+    write_atomic(target, png_bytes(contact_sheet(pictures, captions, title=title)))
+    wrote([target], f"striate train {path}" if training else f"striate data show {path}")
+    return 0
+
+
+def own_folder(path: str) -> Path:
+    """`runs/data/NAME`: where what is drawn of a data set goes; ours to overwrite."""
+    source = Path(path)
+    name = (source.resolve() if source.exists() else source).name.removesuffix(".csv")
+    return Path("runs") / "data" / (name or "data")
+
+
+def _checked(dataset: Dataset, near: bool) -> DataReport:
+    from rich.progress import MofNCompleteColumn, Progress
+
+    from striate.cli.terminal import err
+    from striate.data.check import check_dataset
+
+    total = sum(len(samples) for samples in dataset.splits.values())
+    with Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), console=err, transient=True, disable=not err.is_terminal
+    ) as bar:
+        reading = bar.add_task("reading", total=total)
+        return check_dataset(dataset, near=near, progress=lambda count: bar.update(reading, completed=count))
+
+
+def _print(report: DataReport) -> None:
+    from striate.cli.terminal import out, print_table, say
+
+    for note in report.notes:
+        say(note)
+    labels = " (several labels a picture)" * report.multi_label
+    out.print(f"{report.source}: {report.format}, task {report.task}{labels}", markup=False)
+    out.print()
+    splits = list(report.pictures)
+    rows: list[list[object]] = [
+        [key, *(report.pictures[split][key] for split in splits)] for key in ("pictures", "readable", "unlabelled")
+    ]
+    print_table(["", *splits], rows)
+    out.print()
+    names = list(report.classes)
+    if len(names) > 40:
+        names = sorted(names, key=lambda name: sum(report.classes[name].values()))
+        names = names[:10] + names[-10:]
+        say(f"{len(report.classes):,} classes: the ten smallest and the ten largest are shown; --json has all")
+    print_table(["class", *splits], [[name, *(report.classes[name][split] for split in splits)] for name in names])
+    if report.sizes:
+        out.print()
+        sides = [[side, *(int(value) for value in values.values())] for side, values in report.sizes.items()]
+        print_table(["pixels", "min", "median", "max"], sides)
+        out.print()
+    _print_findings(report)
+
+
+def _print_findings(report: DataReport) -> None:
+    from striate.cli.terminal import out, print_table, say
+
+    rows: list[list[object]] = [[mode, count] for mode, count in report.modes.items()]
+    rows += [
+        ["unreadable", len(report.unreadable)],
+        ["duplicates within a split", len(report.duplicates)],
+        ["duplicates across splits", len(report.leaks)],
+        ["same pixels, other label", len(report.conflicts)],
+    ]
+    print_table(["", "found"], rows)
+    out.print(f"\nlargest class / smallest: {report.imbalance:.3g}    fingerprint: {report.fingerprint}", markup=False)
+    for place in report.unreadable[:10]:
+        say(f"unreadable: {place['reason']}")
+    if len(report.unreadable) > 10:
+        say(f"… and {len(report.unreadable) - 10:,} more; --json has all")
+    out.print()
+    for suggestion in report.suggestions or ["Nothing to mend."]:
+        out.print(f"• {suggestion}", markup=False)
+
+
+def _transformed(pictures: list[Tensor], transform: Transform, seed: int) -> list[Tensor]:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return [transform(picture) for picture in pictures]
+
+
+def _caption(sample: Sample, dataset: Dataset) -> str:
+    labels = sample.target if isinstance(sample.target, tuple | list) else (sample.target,)
+    named = [dataset.classes[label] for label in labels if label is not None]
+    return ", ".join(named) or Path(sample.name).name

@@ -1,0 +1,46 @@
+"""`striate models`: list the networks, or search them."""
+
+from __future__ import annotations
+
+from striate.cli.terminal import print_json, print_table, wrote
+from striate.errors import UsageError, did_you_mean
+
+
+def models(pattern: str | None = None, /, json: bool = False) -> None:
+    """List the networks, or search them. Any network can also be written as one line: conv8-relu-pool-fc10.
+
+    Parameters
+    ----------
+    pattern
+        A part of the name (cifar), or a pattern ("resnet*").
+    json
+        Print JSON.
+    """
+    import torch
+
+    from striate.backbones import MODELS, create_model, list_models
+
+    names = list_models(pattern)
+    if not names:
+        raise UsageError(f'no network\'s name matches "{pattern}".{did_you_mean(str(pattern), MODELS)}')
+    rows: list[dict[str, object]] = []
+    for name in names:
+        entry = MODELS[name]
+        channels, size, classes = entry.canonical
+        with torch.device("meta"):  # counted, never filled
+            network = create_model(name, num_classes=classes, in_chans=channels, image_size=size)
+        rows.append(
+            {
+                "name": name,
+                "parameters": sum(parameter.numel() for parameter in network.parameters()),
+                "input": f"{channels}×{size[0]}×{size[1]}",
+                "classes": classes,
+                "what": entry.about,
+                "source": entry.source,
+            }
+        )
+    if json:
+        print_json(rows)
+        return
+    print_table(list(rows[0]), [list(row.values()) for row in rows])
+    wrote([], f"striate summary {names[0]}")

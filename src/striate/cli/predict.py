@@ -1,0 +1,200 @@
+"""`striate predict`: say what is on pictures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from striate.cli.terminal import err, say, wrote
+from striate.errors import DataError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from striate.cli.drawn import Folder, Sheet
+    from striate.results import Failure, Result
+
+TOLD_MOST = 5  # failures told one by one; all are in --out
+
+
+def predict(
+    model: Path,
+    /,
+    *sources: str,
+    limit: int | None = None,
+    top: int = 5,
+    json: bool = False,
+    out: Path | None = None,
+    draw: Path | None = None,
+    batch: int | Literal["auto"] = "auto",
+    device: str = "auto",
+    threshold: float | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Say what is on pictures.
+
+    Parameters
+    ----------
+    model
+        A model file, or the folder of a run.
+    sources
+        Pictures: files, folders, patterns, URLs, or a data set with a split (`digits:test`).
+    limit
+        Stop after this many pictures.
+    top
+        How many labels to give for each picture.
+    json
+        Print JSON Lines, one object a picture.
+    out
+        Write results here: a name ending in .jsonl, .csv or .parquet, or a folder.
+    draw
+        Draw results: a picture file for a contact sheet, a folder for one picture each.
+    batch
+        Pictures computed at once.
+    device
+        auto, cpu, cuda, cuda:0 …
+    threshold
+        For models with several labels: from this probability on a label holds, instead of the tuned thresholds.
+    overwrite
+        Replace files that exist.
+    """
+    from itertools import islice
+
+    from striate.model import Model
+    from striate.sources import expand
+    from striate.writers import json_line, open_writer
+
+    if not sources:
+        raise UsageError("what to predict on? Name files, a folder, a pattern, a URL or digits:test")
+    for name, value in (("limit", limit), ("top", top)):
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} must be at least 1, not {value}")
+    loaded = Model.load(find_model(model), device)
+    _check_threshold(loaded, threshold)
+    found, _ = expand(sources[0] if len(sources) == 1 else sources)
+    files: list[Path] = []
+    counts: Counter[str] = Counter()
+    begin = time.perf_counter()
+    with ExitStack() as stack:
+        write = None
+        if out is not None:
+            target = out if out.suffix else out / "results.jsonl"
+            write = stack.enter_context(open_writer(target, top=top, overwrite=overwrite))
+            files.append(target)
+        drawer = _drawer(draw, overwrite, str(model)) if draw is not None else None
+        results = loaded.predict_stream(islice(found, limit), batch=batch)
+        for result in _with_progress(results):
+            result = _with_threshold(result, threshold)
+            _count(counts, result)
+            if write is not None:
+                write(result)
+            if drawer is not None:
+                drawer.add(result)
+            if json:
+                print(json_line(result, top))
+            else:
+                _print_line(result, top, counts["unreadable"])
+    seconds = time.perf_counter() - begin
+    if drawer is not None and (drawn := drawer.finish()) is not None:
+        files.append(drawn)
+    _tell(counts, seconds)
+    wrote(files, _next_command(model, sources, counts, files))
+    return 0 if counts["predicted"] else DataError.exit_code
+
+
+def find_model(path: Path) -> Path:
+    """The model file, or that of a run's folder.
+
+    Raises:
+        DataError: there is none; the message names those under `runs/`.
+    """
+    if path.is_dir() and (path / "model.safetensors").is_file():
+        return path / "model.safetensors"
+    if path.is_file():
+        return path
+    known = sorted(Path("runs").glob("*/*/model.safetensors"), key=lambda file: -file.stat().st_mtime)
+    if not known:
+        raise DataError(f"{path}: no such model file. Train one first: striate train DATA")
+    near = did_you_mean(str(path), map(str, known)) or f" Newest: {', '.join(map(str, known[:3]))}"
+    raise DataError(f"{path}: no such model file.{near}")
+
+
+def _check_threshold(model: Any, threshold: float | None) -> None:
+    if threshold is None:
+        return
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold must be in 0..1, not {threshold}")
+    if not model.task.arguments.get("multi_label"):
+        raise UsageError("--threshold is for models that give several labels; this one gives exactly one a picture")
+
+
+def _with_threshold(result: Result | Failure, threshold: float | None) -> Any:
+    from dataclasses import replace
+
+    from striate.results import Classification
+
+    if threshold is None or not isinstance(result, Classification):
+        return result
+    return replace(result, thresholds=[threshold] * len(result.classes))
+
+
+def _count(counts: Counter[str], result: Any) -> None:
+    from striate.results import Failure
+
+    if isinstance(result, Failure):
+        counts["unreadable"] += 1
+        return
+    counts["predicted"] += 1
+    if result.correct is not None:
+        counts["judged"] += 1
+        counts["correct"] += result.correct
+
+
+def _print_line(result: Any, top: int, unreadable: int) -> None:
+    from striate.results import Failure
+
+    if not isinstance(result, Failure):
+        print(result.describe(top))
+    elif unreadable <= TOLD_MOST:
+        say(f"skipped {result}")
+
+
+def _tell(counts: Counter[str], seconds: float) -> None:
+    predicted, unreadable, judged = counts["predicted"], counts["unreadable"], counts["judged"]
+    rate = (predicted + unreadable) / max(seconds, 1e-9)
+    line = f"{predicted:,} picture{'' if predicted == 1 else 's'}"
+    if judged:
+        line += f", {counts['correct']:,} of {judged:,} right ({100 * counts['correct'] / judged:.1f} %)"
+    if unreadable:
+        line += f", {unreadable:,} could not be read"
+    say(f"{line}; {rate:,.0f} img/s" if rate >= 10 else f"{line}; {rate:.1f} img/s")
+
+
+def _next_command(model: Path, sources: tuple[str, ...], counts: Counter[str], files: list[Path]) -> str | None:
+    if counts["judged"]:
+        return f"striate evaluate {model} {sources[0]}"
+    if files or not counts["predicted"]:
+        return None
+    return f"striate predict {model} {' '.join(sources)} --out results.csv --draw drawn.png"
+
+
+def _drawer(path: Path, overwrite: bool, title: str) -> Folder | Sheet:
+    """A name with an ending is one sheet, any other a folder."""
+    from striate.cli.drawn import Folder, Sheet
+
+    return Sheet(path, overwrite, title) if path.suffix else Folder(path, overwrite)
+
+
+def _with_progress(results: Iterator[Result | Failure]) -> Iterator[Result | Failure]:
+    """The same results, counted on stderr where a person watches and no lines scroll by on the same screen."""
+    if not err.is_terminal or sys.stdout.isatty():
+        yield from results
+        return
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), MofNCompleteColumn(), TextColumn("pictures"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        yield from progress.track(results, total=None)

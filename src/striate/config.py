@@ -1,0 +1,118 @@
+"""Typed settings: Recipe (how to train), Preprocess (how a picture becomes a tensor), ModelCard (what a file holds)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class Preprocess(Settings):
+    """How a picture becomes a tensor in evaluate, predict and every export: one object, stored in the model file.
+
+    `fit` says how a picture of another size is brought to `size`:
+    `crop`: the shorter side is resized to `size / crop_ratio`, then the centre is cropped (torchvision's way);
+    `squash`: both sides are resized to `size`; `pad`: resized to fit inside and padded with `fill`.
+    """
+
+    size: tuple[int, int] = Field(default=(224, 224), description="height, width in pixels")
+    channels: Literal[1, 3] = 3
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    crop_ratio: float = Field(default=0.875, gt=0, le=1)
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    fill: int = Field(default=0, ge=0, le=255)
+    mean: tuple[float, ...] = Field(default=(0.485, 0.456, 0.406), description="per channel, of pixels in 0..1")
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+class Augment(Settings):
+    """What training does to a picture before the network sees it (all on uint8, before normalisation)."""
+
+    policy: Literal["none", "trivial", "rand"] = Field(
+        default="none", description="an automatic policy on top: TrivialAugment Wide or RandAugment"
+    )
+    crop: Literal["none", "pad", "resized"] = Field(
+        default="none", description="pad: shift by up to `pad` pixels (CIFAR); resized: a random part (ImageNet)"
+    )
+    pad: int = Field(default=4, ge=0)
+    crop_scale: tuple[float, float] = Field(default=(0.25, 1.0), description="area of the part that `resized` keeps")
+    mirror: float = Field(default=0.0, ge=0, le=1, description="probability of a left-right flip")
+    rotate: float = Field(default=0.0, ge=0, le=180, description="degrees, either way")
+    shear: float = Field(default=0.0, ge=0, le=60, description="degrees, either way")
+    scale: tuple[float, float] = (1.0, 1.0)
+    colour: float = Field(default=0.0, ge=0, le=1, description="strength of brightness, contrast, saturation jitter")
+    erase: float = Field(default=0.0, ge=0, le=1, description="probability of random erasing")
+
+
+class Recipe(Settings):
+    """Everything that decides a training run. Written to `recipe.yaml`; the same recipe gives the same weights."""
+
+    data: str = ""
+    task: str = "auto"
+    model: str = "auto"
+    weights: str | None = Field(default=None, description="start from this model file")
+    name: str | None = Field(default=None, description="name of the run; the data's name when not given")
+    out: str = "runs"
+    epochs: int = Field(default=0, ge=0, description="0: chosen for the data")
+    batch: int | Literal["auto"] = "auto"
+    size: int | None = Field(default=None, ge=8, description="side of the square the network sees")
+    limit: int | None = Field(default=None, ge=1, description="use at most this many training pictures")
+    # optimiser
+    optimizer: Literal["auto", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"] = "auto"
+    lr: float | None = Field(default=None, gt=0, description="peak learning rate; chosen when not given")
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float | None = Field(default=None, ge=0, description="L2")
+    l1: float = Field(default=0.0, ge=0, description="alpha of alpha*|w|_1 added to the loss")
+    schedule: Literal["auto", "constant", "cosine", "onecycle", "step", "plateau"] = "auto"
+    warmup: float = Field(default=0.0, ge=0, description="epochs of linear warm-up")
+    step_epochs: int = Field(default=30, ge=1)
+    step_gamma: float = Field(default=0.1, gt=0, lt=1)
+    patience: int = Field(default=0, ge=0, description="stop after this many epochs without a better best; 0: never")
+    clip: float = Field(default=0.0, ge=0, description="largest gradient norm; 0: no clipping")
+    accumulate: int = Field(default=1, ge=1, description="batches whose gradients are added before a step")
+    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights; 0: none")
+    # regularisation
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: none")
+    cutmix: float = Field(default=0.0, ge=0)
+    class_weights: Literal["none", "balanced"] = "none"
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    augment: Augment | Literal["auto", "none", "light", "standard", "strong"] = "auto"
+    normalize: Literal["auto", "data", "imagenet", "none"] = "auto"
+    # machine
+    device: str = "auto"
+    devices: int = Field(default=1, ge=1, description="processes (DDP); torchrun sets this itself")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
+    workers: int | Literal["auto"] = "auto"
+    cache: bool | Literal["auto"] = "auto"
+    seed: int = 0
+    deterministic: bool = False
+    checkpoint_minutes: float = Field(default=5.0, ge=0, description="also save for resume this often within an epoch")
+    val_fraction: float = Field(default=0.2, gt=0, lt=1, description="held out when the data has no split of its own")
+    overwrite: bool = False
+
+
+class ModelCard(Settings):
+    """What one model file says of itself, in its safetensors header, as JSON under the key `striate`."""
+
+    format: int = 1
+    task: str
+    architecture: str
+    arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of create_model")
+    classes: list[str]
+    preprocess: Preprocess
+    task_arguments: dict[str, Any] = Field(
+        default_factory=dict, description="what the task needs to decode: temperature, thresholds …"
+    )
+    metrics: dict[str, float] = Field(default_factory=dict)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    data_fingerprint: str = ""
+    striate_version: str = ""
+    license: str = Field(default="", description="licence of the weights, as the trainer states it")

@@ -1,0 +1,60 @@
+"""Data in: `open_dataset` reads any layout that `striate.data.formats` knows into named splits of samples."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from striate.data.sample import Dataset, Sample
+from striate.data.split import SPLIT_NAMES
+from striate.errors import DataError, UsageError, did_you_mean
+
+__all__ = ["Dataset", "Sample", "open_dataset", "split_source"]
+
+TASKS = ("classify",)
+
+
+def open_dataset(
+    source: str | Path, *, val_fraction: float = 0.2, seed: int = 0, task: str = "auto", download: bool = False
+) -> Dataset:
+    """The data set that a path or name stands for.
+
+    Args:
+        source: a folder, CSV file or name (`digits`, `mnist`, `mnist:/path/root`; a name wins over a folder of the
+            same name: write `./digits` for that). `photos/:val` gives that split alone.
+        val_fraction: of `train` to hold out where there is no `val`; 0 holds nothing out.
+        seed: of what is held out.
+        task: `auto` takes the one that the layout asks for.
+        download: fetch a torchvision set that is not on the disk.
+
+    Raises:
+        DataError: nothing is there, its layout is not known, or something in it is wrong.
+        UsageError: no such task, or a fraction outside 0..1.
+    """
+    from striate.data.formats import read_dataset
+
+    if task not in ("auto", *TASKS):
+        raise UsageError(f'there is no task "{task}"; there is {", ".join(TASKS)}.{did_you_mean(task, TASKS)}')
+    if not 0 <= val_fraction < 1:
+        raise UsageError(f"val_fraction is {val_fraction:g}: must be at least 0 and below 1")
+    name, split = split_source(os.fspath(source))
+    dataset = read_dataset(name, val_fraction=val_fraction, seed=seed, download=download)
+    if split is None:
+        return dataset
+    if split not in dataset.splits:
+        raise DataError(f'{name}: there is no split "{split}"; there is {", ".join(dataset.splits)}')
+    return replace(dataset, source=os.fspath(source), splits={split: dataset.splits[split]})
+
+
+def split_source(source: str) -> tuple[str, str | None]:
+    """`digits:test` → (`digits`, `test`); what does not end in the name of a split → (source, None).
+
+    Paths that exist with the colon in their name, URLs and `C:test` are left whole; `valid` and the like mean `val`.
+    """
+    head, colon, tail = source.rpartition(":")
+    if not colon or tail.lower() not in SPLIT_NAMES or not head or "://" in source:
+        return source, None
+    if (len(head) == 1 and os.name == "nt") or Path(source).exists():
+        return source, None
+    return head, SPLIT_NAMES[tail.lower()]

@@ -1,0 +1,69 @@
+"""One reader a format. `READERS` is the whole list, asked in this order."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from striate.data.formats import builtin, folder, idx, labels_csv, vision
+from striate.data.sample import Dataset
+from striate.errors import DataError, did_you_mean
+
+
+class Reader(NamedTuple):
+    """`recognises(source)` looks without reading much; `read(source, val_fraction, seed, download)` reads."""
+
+    recognises: Callable[[str], bool]
+    read: Callable[[str, float, int, bool], Dataset]
+
+
+READERS = {
+    "builtin": Reader(builtin.recognises, builtin.read),
+    "torchvision": Reader(vision.recognises, vision.read),
+    "csv": Reader(labels_csv.recognises, labels_csv.read),
+    "idx": Reader(idx.recognises, idx.read),
+    "folder": Reader(folder.recognises, folder.read),
+}
+
+LAYOUTS = (
+    "a folder with one folder a class, or with train/ and val/ of such; a CSV with columns image,label; "
+    "IDX files (*-images-idx3-ubyte); or a name: " + ", ".join([*builtin.NAMES, *vision.SETS])
+)
+
+
+def read_dataset(source: str, *, val_fraction: float, seed: int, download: bool) -> Dataset:
+    """The data set, by the first reader that recognises the source.
+
+    Raises:
+        DataError: none does, or what it found is wrong.
+    """
+    for reader in READERS.values():
+        if reader.recognises(source):
+            return reader.read(source, val_fraction, seed, download)
+    path = Path(source)
+    if path.is_dir():
+        raise DataError(f"{source}: {_inside(path)}. What is understood: {LAYOUTS}")
+    if path.exists():
+        raise DataError(f"{source}: a file that is no CSV. What is understood: {LAYOUTS}")
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = did_you_mean(path.name, [*beside, *builtin.NAMES, *vision.SETS])
+    raise DataError(f"{source}: no such file, folder or data set.{near} What is understood: {LAYOUTS}")
+
+
+def _inside(path: Path) -> str:
+    """What lies in a folder, for a message."""
+    try:
+        kinds = Counter(
+            os.path.splitext(entry.name)[1].lower() or "files without suffix"
+            for entry in os.scandir(path)
+            if not entry.name.startswith(".") and entry.is_file()
+        )
+    except OSError as error:
+        return f"the folder cannot be read ({error.strerror})"
+    if not kinds:
+        return "the folder is empty"
+    listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(4))
+    return f"a folder without class folders, that holds {listed}"

@@ -1,0 +1,255 @@
+"""From samples to batches, in an order and with an augmentation that depend on (seed, epoch, index) alone.
+
+Sets that fit are decoded once. Of those, sets whose pictures the network sees at one size and whose augmentation is
+plain geometry are kept as one uint8 tensor and augmented a batch at a time; all else goes, picture by picture, through
+torchvision's transforms in worker processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from striate.config import Augment, Preprocess
+from striate.data.batch_augment import batch_augment, batchable
+from striate.data.sample import Sample
+from striate.data.seeds import seed_of
+from striate.data.transforms import eval_transform, train_transform
+from striate.errors import DataError, ImageError
+from striate.images import read_image
+
+CACHE_BYTES = 4 * 2**30
+CACHE_SHORTER_SIDE = 1.5  # of the network's size: keeps room for random crops without keeping 12-megapixel photos
+
+
+@dataclass
+class Batch:
+    """images uint8 [B, C, H, W]; targets as the task collates them; indices int64 [B] into the split."""
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+    skipped: list[str] = field(default_factory=list)
+
+
+def read_sample(sample: Sample) -> Tensor:
+    """The picture of a sample, uint8 [3, H, W] from a file, [C, H, W] as it is from memory.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return sample.image if isinstance(sample.image, Tensor) else read_image(sample.image)
+
+
+def epoch_order(count: int, seed: int, epoch: int, weights: Tensor | None = None) -> Tensor:
+    """int64 [count]: a shuffle; or, with weights [count], drawn with replacement in proportion to them."""
+    generator = torch.Generator().manual_seed(seed_of(seed, "order", epoch))
+    if weights is not None:
+        return torch.multinomial(weights, count, replacement=True, generator=generator)
+    return torch.randperm(count, generator=generator)
+
+
+def batch_rows(order: Tensor, batch: int, rank: int = 0, world: int = 1, keep_rest: bool = False) -> list[list[int]]:
+    """The indices of each batch that this process takes: every `world`-th of the global batch.
+
+    A last batch smaller than `batch` is left out unless `keep_rest`, or unless it is all there is.
+    """
+    rows = [order[start : start + batch] for start in range(0, len(order), batch)]
+    if not keep_rest and len(rows) > 1 and len(rows[-1]) < batch:
+        rows.pop()
+    return [row[rank::world].tolist() for row in rows]
+
+
+class Split:
+    """One split, ready to be drawn from.
+
+    Args:
+        samples: of one split.
+        targets: the same, as the task collates them, [N, ...].
+        preprocess: the size and channels that the network sees.
+        augment: for training; None for judging.
+        cache: decode once and keep; `auto` when it fits.
+        workers: processes that read ahead when pictures are not kept as one tensor.
+        seed: of order and augmentation.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        targets: Tensor,
+        preprocess: Preprocess,
+        augment: Augment | None = None,
+        cache: bool | str = "auto",
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.samples = list(samples)
+        self.targets = targets
+        self.preprocess = preprocess
+        self.augment = augment
+        self.workers = workers
+        self.seed = seed
+        self.skipped: list[str] = []
+        self.stack: Tensor | None = None  # uint8 [N, C, H, W]
+        self.pictures: list[Tensor] | None = None
+        self.fixed = eval_transform(preprocess)
+        self.transform = self.fixed if augment is None else train_transform(augment, preprocess)
+        self._loader: DataLoader[Any] | None = None
+        self._sampler = _Rows()
+        if cache is True or (cache == "auto" and self._bytes() < CACHE_BYTES):
+            self._decode()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def at_one_size(self) -> bool:
+        """The batch path serves: judging, or training with plain geometry on pictures as they are."""
+        return self.augment is None or batchable(self.augment)
+
+    def _bytes(self) -> int:
+        height, width = self.preprocess.size
+        area = height * width if self.at_one_size else height * width * CACHE_SHORTER_SIDE**2 * 1.5
+        return int(len(self.samples) * area * 3)
+
+    def _decode(self) -> None:
+        """Read everything once, in threads; what cannot be read is dropped and remembered in `skipped`."""
+        prepare = self.fixed if self.at_one_size else _shrink(self.preprocess)
+
+        def read(sample: Sample) -> Tensor | ImageError:
+            try:
+                return prepare(read_sample(sample))
+            except ImageError as error:
+                return error
+
+        if all(isinstance(sample.image, Tensor) for sample in self.samples):
+            pictures = [read(sample) for sample in self.samples]
+        else:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                pictures = list(pool.map(read, self.samples))
+        good = [index for index, picture in enumerate(pictures) if isinstance(picture, Tensor)]
+        self.skipped = [str(picture) for picture in pictures if not isinstance(picture, Tensor)]
+        if not good:
+            raise DataError(f"none of the {len(self.samples)} pictures could be read; the first: {self.skipped[0]}")
+        if self.skipped:
+            self.samples = [self.samples[index] for index in good]
+            self.targets = self.targets[good]
+        kept = [picture for picture in pictures if isinstance(picture, Tensor)]
+        if self.at_one_size:
+            self.stack = torch.stack(kept)
+        else:
+            self.pictures = kept
+
+    def batches(
+        self,
+        batch: int,
+        *,
+        epoch: int = 0,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        weights: Tensor | None = None,
+    ) -> Iterator[Batch]:
+        """Training batches of one epoch, from batch number `start` on."""
+        order = epoch_order(len(self), self.seed, epoch, weights)
+        yield from self._iterate(batch_rows(order, batch, rank, world), epoch, start, rank)
+
+    def in_order(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """Every sample once, in order, for judging; with several processes, each its share of every batch."""
+        rows = batch_rows(torch.arange(len(self)), batch, rank, world, keep_rest=True)
+        yield from self._iterate([row for row in rows if row], 0, 0)
+
+    def _iterate(self, rows: list[list[int]], epoch: int, start: int, rank: int = 0) -> Iterator[Batch]:
+        if self.stack is None:
+            yield from self._from_workers(rows, epoch, start)
+            return
+        for number in range(start, len(rows)):
+            indices = torch.tensor(rows[number])
+            images = self.stack[indices]
+            if self.augment is not None:
+                generator = torch.Generator().manual_seed(seed_of(self.seed, "augment", epoch, number, rank))
+                images = batch_augment(images, self.augment, generator)
+            yield Batch(images, self.targets[indices], indices)
+
+    def _from_workers(self, rows: list[list[int]], epoch: int, start: int) -> Iterator[Batch]:
+        """Through a DataLoader; should a worker die, the rest is read in this process, with the same result."""
+        while start < len(rows):
+            self._sampler.rows = [[(epoch, index) for index in row] for row in rows[start:]]
+            if self._loader is None:
+                self._loader = DataLoader(
+                    _Reader(self),
+                    batch_sampler=self._sampler,
+                    num_workers=self.workers,
+                    collate_fn=_as_they_are,
+                    persistent_workers=self.workers > 0,
+                    pin_memory=torch.cuda.is_available(),
+                )
+            try:
+                for results in self._loader:
+                    start += 1
+                    good = [(index, image) for index, image in results if isinstance(image, Tensor)]
+                    skipped = [str(image) for _, image in results if not isinstance(image, Tensor)]
+                    if good:
+                        indices = torch.tensor([index for index, _ in good])
+                        images = torch.stack([image for _, image in good])
+                        yield Batch(images, self.targets[indices], indices, skipped)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error) or self.workers == 0:
+                    raise
+                self.skipped.append(f"a reading process died ({error}); going on without reading processes")
+                self.workers, self._loader = 0, None
+
+
+class _Rows:
+    """A batch sampler whose batches are set anew each epoch, so that worker processes can live on."""
+
+    rows: list[list[tuple[int, int]]]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class _Reader(torch.utils.data.Dataset[Any]):
+    """What worker processes run: (epoch, index) → (index, picture or message)."""
+
+    def __init__(self, split: Split) -> None:
+        self.samples, self.pictures = split.samples, split.pictures
+        self.transform, self.seed, self.random = split.transform, split.seed, split.augment is not None
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[int, Tensor | str]:
+        epoch, index = place
+        try:
+            picture = self.pictures[index] if self.pictures is not None else read_sample(self.samples[index])
+        except ImageError as error:
+            return index, str(error)
+        if not self.random:
+            return index, self.transform(picture)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self.seed, "augment", epoch, index))
+            return index, self.transform(picture)
+
+
+def _as_they_are(results: list[tuple[int, Tensor | str]]) -> list[tuple[int, Tensor | str]]:
+    return results
+
+
+def _shrink(preprocess: Preprocess) -> Callable[[Tensor], Tensor]:
+    """Bring a large photo's shorter side down to what random crops need."""
+    from torchvision.transforms.v2 import functional as F
+
+    limit = int(max(preprocess.size) * CACHE_SHORTER_SIDE)
+
+    def shrink(picture: Tensor) -> Tensor:
+        return F.resize(picture, [limit], antialias=True) if min(picture.shape[-2:]) > limit else picture
+
+    return shrink

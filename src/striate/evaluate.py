@@ -1,0 +1,97 @@
+"""Judging a trained model on labelled pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from striate.data import Dataset, Sample, open_dataset, split_source
+from striate.data.loaders import Split, read_sample
+from striate.data.transforms import Normalize
+from striate.errors import DataError
+from striate.tasks import Metrics
+from striate.tasks.section import Section
+
+if TYPE_CHECKING:
+    from striate.model import Model
+
+
+@dataclass
+class Evaluation:
+    """How good a model is on a split.
+
+    Attributes:
+        split: which one.
+        values: the metrics, by name.
+        metrics: the task's own object, for the full account (`metrics.full()`).
+        samples: judged, in order.
+        skipped: a message for each picture that could not be read.
+    """
+
+    split: str
+    values: dict[str, float]
+    metrics: Metrics
+    samples: list[Sample]
+    skipped: list[str]
+    sections: list[Section]
+
+    def __getitem__(self, name: str) -> float:
+        return self.values[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"split": self.split, "count": len(self.samples), "skipped": self.skipped, **self.metrics.full()}
+
+
+@torch.inference_mode()
+def evaluate_model(
+    model: Model, data: str, split: str | None = None, batch: int | None = None, download: bool = False
+) -> Evaluation:
+    """Metrics of a model on a data set: its `test` split if it has one, else `val`, else what there is.
+
+    Args:
+        data: as for `train`; `photos/:val` names a split.
+        split: another way to name it.
+
+    Raises:
+        DataError: classes that the model does not know, or no such split.
+    """
+    source, named = split_source(data)
+    dataset = open_dataset(source, task=model.task.name, download=download)
+    chosen = split or named or next(name for name in ("test", "val", *dataset.splits) if name in dataset.splits)
+    if chosen not in dataset.splits:
+        raise DataError(f'{source}: there is no split "{chosen}"; there are {", ".join(dataset.splits)}')
+    samples = in_classes_of(model, dataset, chosen)
+    preprocess = model.card.preprocess
+    targets = model.task.collate([sample.target for sample in samples])
+    pictures = Split(samples, targets, preprocess, workers=0)
+    normalize = Normalize(preprocess).to(model.device)
+    metrics = model.task.metrics()
+    model.module.eval()
+    order: list[int] = []
+    for part in pictures.in_order(batch or (64 if max(preprocess.size) > 64 else 512)):
+        images = part.images.to(model.device).contiguous(memory_format=torch.channels_last)
+        metrics.update(model.module(normalize(images)).float().cpu(), part.targets)
+        order += part.indices.tolist()
+        pictures.skipped.extend(part.skipped)
+    judged = [pictures.samples[index] for index in order]
+    sections = model.task.sections(metrics, judged, read_sample)
+    return Evaluation(chosen, metrics.compute(), metrics, judged, pictures.skipped, sections)
+
+
+def in_classes_of(model: Model, dataset: Dataset, split: str) -> list[Sample]:
+    """The samples of a split with targets as indices into the model's classes, whatever their order in the data."""
+    known = {name: index for index, name in enumerate(model.task.classes)}
+    unknown = [name for name in dataset.classes if name not in known]
+    if unknown:
+        raise DataError(
+            f'{dataset.source}: class "{unknown[0]}" is not among the {len(known)} that the model knows '
+            f"({', '.join(list(known)[:5])} …)"
+        )
+    index = [known[name] for name in dataset.classes]
+    return [Sample(sample.image, renumbered(sample.target, index), sample.name) for sample in dataset.splits[split]]
+
+
+def renumbered(target: Any, index: list[int]) -> Any:
+    return tuple(index[label] for label in target) if isinstance(target, tuple) else index[target]

@@ -1,0 +1,1 @@
+"""The vocabulary of networks: for now the arithmetic of sizes, counts and receptive fields (`striate.layers.sizes`)."""

@@ -1,0 +1,181 @@
+"""A trained network with all that is needed to use it: what `striate.load` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from striate.config import ModelCard
+from striate.data.transforms import Normalize, eval_transform
+from striate.device import pick_device
+from striate.errors import DataError, UsageError
+from striate.files import refuse_overwrite
+from striate.model_file import read_model, write_model
+from striate.predict import automatic_batch, automatic_workers, predict_stream
+from striate.results import Failure, Result
+from striate.sources import expand
+from striate.tasks import create_task
+
+if TYPE_CHECKING:
+    from striate.evaluate import Evaluation
+
+
+class Model:
+    """A network in evaluation mode, its card and its task.
+
+    Attributes:
+        module: float [B, C, h, w], normalised, → outputs.
+        card: what the model file says of itself.
+        task: turns outputs into results.
+        device: where it computes.
+    """
+
+    def __init__(self, module: nn.Module, card: ModelCard, device: str = "auto") -> None:
+        self.card = card
+        self.task = create_task(card.task, classes=card.classes, **card.task_arguments)
+        self.device = pick_device(device)
+        self.module = module.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = nn.Sequential(Normalize(card.preprocess), self.module).eval().to(self.device)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> Model:
+        """As `striate.load`."""
+        path = Path(path)
+        if (path / "model.safetensors").is_file():
+            path = path / "model.safetensors"
+        weights, card = read_model(path)
+        task = create_task(card.task, classes=card.classes, **card.task_arguments)
+        with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced must not disturb the caller
+            module = task.build(card.architecture, card.preprocess.channels, **card.arguments)
+        check_fit(module.state_dict(), weights, f"{path}: {card.architecture}")
+        module.load_state_dict(weights)
+        return cls(module, card, device)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write weights and card as one `.safetensors`.
+
+        Raises:
+            UsageError: a file stands there, or the name has another ending.
+        """
+        path = refuse_overwrite(path, overwrite)
+        if path.suffix != ".safetensors":
+            raise UsageError(f"{path}: a model file ends in .safetensors")
+        return write_model(path, self.module.state_dict(), self.card)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.card.classes)
+
+    def predict(
+        self,
+        sources: Any,
+        *,
+        batch: int | Literal["auto"] = "auto",
+        workers: int | Literal["auto"] = "auto",
+        on_error: Literal["skip", "raise"] = "skip",
+    ) -> Any:
+        """Results for pictures: one picture in, one result out; several in, a list out, in their order.
+
+        Args:
+            sources: path, folder, glob, URL, bytes, PIL image, array, tensor, `digits:test`, or a list of these.
+            batch: pictures computed at once.
+            workers: threads that read pictures.
+            on_error: `skip` puts a Failure where a picture of several could not be read.
+
+        Raises:
+            DataError: nothing is there; the one picture cannot be read, or with `on_error="raise"` any of several.
+            UsageError: this cannot be a picture.
+        """
+        found, is_single = expand(sources)
+        results = list(self._stream(found, batch, workers, "raise" if is_single else on_error))
+        return results[0] if is_single else results
+
+    def predict_stream(
+        self,
+        sources: Any,
+        *,
+        batch: int | Literal["auto"] = "auto",
+        workers: int | Literal["auto"] = "auto",
+        on_error: Literal["skip", "raise"] = "skip",
+    ) -> Iterator[Result | Failure]:
+        """As `predict`, one by one in bounded memory: `sources` may be a generator of millions."""
+        return self._stream(expand(sources)[0], batch, workers, on_error)
+
+    def _stream(self, found: Any, batch: int | str, workers: int | str, on_error: Any) -> Iterator[Result | Failure]:
+        if on_error not in ("skip", "raise"):
+            raise UsageError(f'on_error "{on_error}" is not known; use "skip" or "raise"')
+        preprocess = self.card.preprocess
+        return predict_stream(
+            self._network,
+            eval_transform(preprocess),
+            self.task.decode,
+            found,
+            device=self.device,
+            batch=automatic_batch(preprocess.size, self.device) if batch == "auto" else _positive("batch", batch),
+            workers=automatic_workers() if workers == "auto" else _positive("workers", workers),
+            on_error=on_error,
+        )
+
+    def evaluate(self, data: str, split: str | None = None, **options: Any) -> Evaluation:
+        """Judge on labelled pictures: see `striate.evaluate.evaluate_model`."""
+        from striate.evaluate import evaluate_model
+
+        return evaluate_model(self, data, split, **options)
+
+    def summary(self) -> str:
+        """The network's layers, shapes, parameters and costs, as a table."""
+        from striate.summary import summarize
+
+        channels, size = self.card.preprocess.channels, self.card.preprocess.size
+        return str(summarize(self.module, (channels, *size)))
+
+    def __repr__(self) -> str:
+        height, width = self.card.preprocess.size
+        names = ", ".join(self.classes[:4]) + (" …" if len(self.classes) > 4 else "")
+        count = sum(parameter.numel() for parameter in self.module.parameters())
+        metrics = "".join(f", {name} {value:.4g}" for name, value in list(self.card.metrics.items())[:1])
+        return (
+            f"Model({self.card.architecture}, {self.card.task}: {len(self.classes)} classes ({names}), "
+            f"{count:,} parameters, {self.card.preprocess.channels} x {height} x {width}, {self.device}{metrics})"
+        )
+
+
+def load(path: str | Path, device: str = "auto") -> Model:
+    """The model in a file that `striate train` or `Model.save` wrote; of a run's folder, its best.
+
+    Raises:
+        DataError: no such file, no card in it, or weights that do not fit the network it names.
+        UsageError: no such device here.
+    """
+    return Model.load(path, device)
+
+
+def check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights that are not exactly the network's.
+
+    Raises:
+        DataError: names the first that is missing, too much or of another shape, and how many there are.
+    """
+    missing = [name for name in expected if name not in weights]
+    extra = [name for name in weights if name not in expected]
+    if missing or extra:
+        told = [
+            f"{len(names)} {word} (first: {names[0]})"
+            for word, names in (("missing", missing), ("unknown", extra))
+            if names
+        ]
+        raise DataError(f"{where}: its weights do not fit: {', '.join(told)}. The file was made by another version?")
+    for name, tensor in expected.items():
+        if tensor.shape != weights[name].shape:
+            shapes = f"{list(weights[name].shape)} in the file, {list(tensor.shape)} in the network"
+            raise DataError(f"{where}: its weights do not fit: {name} is {shapes}. The card was changed?")
+
+
+def _positive(name: str, value: int | str) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise UsageError(f'{name} must be a whole number from 1, or "auto"; got {value!r}')
+    return value

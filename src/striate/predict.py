@@ -1,0 +1,129 @@
+"""The way of a prediction: threads read pictures ahead while the network computes; order kept, memory bounded."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from striate.errors import DataError, ImageError
+from striate.results import Failure, Result
+from striate.sources import Source
+
+Decode = Callable[[Tensor, list[Source]], Sequence[Result]]
+
+
+def predict_stream(
+    network: nn.Module,
+    prepare: Callable[[Tensor], Tensor],
+    decode: Decode,
+    sources: Iterable[Source],
+    *,
+    device: torch.device,
+    batch: int,
+    workers: int,
+    on_error: Literal["skip", "raise"] = "skip",
+) -> Iterator[Result | Failure]:
+    """One result or failure a source, in the order of the sources.
+
+    At most two batches and one picture a worker are held at any time, however many sources there are.
+
+    Args:
+        network: uint8 [B, C, h, w] → outputs, in evaluation mode, on `device`; normalises by itself.
+        prepare: uint8 [1 or 3, H, W] → uint8 [C, h, w]; called in worker threads.
+        decode: outputs and their sources → results.
+        on_error: what to do about a picture that cannot be read.
+
+    Raises:
+        DataError: with `on_error="raise"`, when its turn comes.
+    """
+
+    def read(source: Source) -> Tensor:
+        return prepare(source.load())
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="striate-read")
+    try:
+        waiting: deque[tuple[Source, Future[Tensor]]] = deque()
+        entries: list[Source | Failure] = []
+        pictures: list[Tensor] = []
+        remaining = iter(sources)
+        while True:
+            while len(waiting) < batch + workers and (source := next(remaining, None)) is not None:
+                waiting.append((source, pool.submit(read, source)))
+            if waiting:
+                source, future = waiting.popleft()
+                try:
+                    pictures.append(future.result())
+                    entries.append(source)
+                except DataError as error:
+                    if on_error == "raise":
+                        raise
+                    entries.append(Failure(source, str(error)))
+            if len(entries) == batch or not waiting:
+                yield from _judge(network, decode, entries, pictures, device, on_error)
+                entries, pictures = [], []
+                if not waiting:
+                    return
+    finally:  # also when the caller stops early or presses Ctrl-C: nothing more is begun
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def automatic_batch(size: tuple[int, int], device: torch.device) -> int:
+    """As many pictures as keep the device busy: 16 of 224 x 224 on a processor, 256 on a GPU; more of small ones."""
+    full, most = (16, 256) if device.type == "cpu" else (256, 2048)
+    return max(1, min(most, full * 224 * 224 // (size[0] * size[1])))
+
+
+def automatic_workers() -> int:
+    """Threads that read: one a processor this process may use, at most 16."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, available)
+
+
+def _judge(
+    network: nn.Module,
+    decode: Decode,
+    entries: list[Source | Failure],
+    pictures: list[Tensor],
+    device: torch.device,
+    on_error: str,
+) -> list[Result | Failure]:
+    """Results where there is a picture, the failures between them, in order."""
+    if not pictures:
+        return [entry for entry in entries if isinstance(entry, Failure)]
+    sources = [entry for entry in entries if isinstance(entry, Source)]
+    outputs = forward(network, torch.stack(pictures), device)
+    sound = outputs.isfinite().flatten(1).all(1).tolist()
+    results = iter(zip(decode(outputs, sources), sound, strict=True))
+    judged: list[Result | Failure] = []
+    for entry in entries:
+        if isinstance(entry, Failure):
+            judged.append(entry)
+            continue
+        result, is_sound = next(results)
+        if is_sound:
+            judged.append(result)
+            continue
+        message = f"{entry.name}: the network's outputs are not finite; its weights may be damaged"
+        if on_error == "raise":
+            raise ImageError(message)
+        judged.append(Failure(entry, message))
+    return judged
+
+
+def forward(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """uint8 [B, C, h, w] → outputs on the CPU, float32; a batch too large for the GPU's memory is halved."""
+    try:
+        with torch.inference_mode():
+            batch = images.to(device, memory_format=torch.channels_last)
+            return network(batch).float().cpu()
+    except torch.OutOfMemoryError:
+        if len(images) == 1:
+            raise
+    half = len(images) // 2
+    return torch.cat([forward(network, images[:half], device), forward(network, images[half:], device)])

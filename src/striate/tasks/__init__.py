@@ -1,0 +1,25 @@
+"""Tasks by name. A new task is one file or folder here and one line in `TASKS`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from striate.errors import UsageError, did_you_mean
+from striate.tasks.classify import Classify
+from striate.tasks.task import Metrics, Task
+
+__all__ = ["TASKS", "Metrics", "Task", "create_task"]
+
+TASKS: dict[str, type[Task]] = {"classify": Classify}
+
+
+def create_task(name: str, *, classes: Sequence[str], **arguments: Any) -> Task:
+    """The task of that name for these classes.
+
+    Raises:
+        UsageError: no such task.
+    """
+    if name not in TASKS:
+        raise UsageError(f'task "{name}" is not known; there are {", ".join(TASKS)}.{did_you_mean(name, TASKS)}')
+    return TASKS[name](classes=classes, **arguments)  # type: ignore[call-arg]

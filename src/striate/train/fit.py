@@ -1,0 +1,164 @@
+"""A whole run: prepare, train epoch after epoch, judge, write the model file and the report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from striate.config import Recipe
+from striate.data.loaders import read_sample
+from striate.errors import StriateError
+from striate.model_file import read_model, write_model
+from striate.train.job import Job, make_split, prepare, save
+from striate.train.loop import across_processes, outputs_of, train_epoch
+from striate.train.progress import TrainingProgress
+from striate.train.run import write_history
+from striate.train.stopping import Interrupted, StopSignal
+
+
+def fit(recipe: Recipe, *, resume: Path | None = None, quiet: bool = False) -> Path:
+    """Train as the recipe says, or go on with the run in `resume`; returns the run's folder.
+
+    Raises:
+        DataError, UsageError: the data or the recipe will not do; nothing was written.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
+        StriateError: the loss became NaN, or the disk is full.
+    """
+    job = prepare(recipe, resume, quiet)
+    run_epochs(job)
+    finish(job)
+    return job.run
+
+
+def run_epochs(job: Job) -> None:
+    """All epochs that are left; each ends with validation, a row of history, and a checkpoint."""
+    trainer, recipe, place = job.trainer, job.recipe, job.trainer.place
+    steps = trainer.schedule.steps_per_epoch * recipe.accumulate
+    progress = TrainingProgress(recipe.epochs, steps, job.task.metrics().best, job.quiet or not job.leads)
+    for note in job.notes:
+        progress.say(note)
+    if place.step:
+        progress.say(f"resumed at epoch {place.epoch + 1}, batch {place.batch + 1}")
+    with StopSignal() as stop, progress:
+        watch = Watch(job, progress, stop)
+        while place.epoch < recipe.epochs and not stopped_early(job):
+            watch.epoch_begins()
+            train_epoch(trainer, job.train, job.draw_weights, watch.after_step)
+            end_epoch(job, progress, watch.seconds(), watch.seen())
+            watch.save()
+            watch.stop_if_asked()
+
+
+class Watch:
+    """What happens between two steps: the bar moves, an overdue checkpoint is saved, a request to stop is met."""
+
+    def __init__(self, job: Job, progress: TrainingProgress, stop: StopSignal) -> None:
+        self.job, self.progress, self.stop = job, progress, stop
+        self.saved = time.monotonic()
+        self.epoch_begins()
+
+    def epoch_begins(self) -> None:
+        self.began, self.seen_before = time.perf_counter(), self.job.trainer.place.seen
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+    def seen(self) -> int:
+        return self.job.trainer.place.seen - self.seen_before
+
+    def after_step(self) -> None:
+        trainer, recipe, place = self.job.trainer, self.job.recipe, self.job.trainer.place
+        if self.progress.due():
+            lr = trainer.optimizer.param_groups[0]["lr"]
+            loss = place.loss_sum / place.batch
+            self.progress.step(place.epoch, place.batch, loss, lr, self.seen() / max(self.seconds(), 1e-9))
+        if place.batch % recipe.accumulate:
+            return  # gradients of half a step are in no checkpoint
+        if recipe.checkpoint_minutes and time.monotonic() - self.saved > 60 * recipe.checkpoint_minutes:
+            self.save()
+        if self.stop.asked:
+            self.save()
+            self.stop_if_asked()
+
+    def save(self) -> None:
+        """Save; a full disk is told and training goes on, for the next save may succeed."""
+        self.saved = time.monotonic()
+        if not self.job.leads:
+            return
+        try:
+            save(self.job)
+        except StriateError as error:
+            self.progress.say(f"warning: {error} Training goes on; free some space.")
+
+    def stop_if_asked(self) -> None:
+        if self.stop.asked:
+            raise Interrupted(f"stopped. Go on where it was last saved: striate train --resume {self.job.run}")
+
+
+def stopped_early(job: Job) -> bool:
+    place, patience = job.trainer.place, job.recipe.patience
+    return bool(patience) and place.epoch - place.best_epoch >= patience and place.epoch > 0
+
+
+def end_epoch(job: Job, progress: TrainingProgress, seconds: float, seen: int) -> None:
+    """Validate, keep the weights if they are the best so far, write the row, move to the next epoch."""
+    trainer, place = job.trainer, job.trainer.place
+    outputs, targets, _ = outputs_of(trainer.averaged, trainer, job.val, eval_batch(job))
+    metrics = job.task.metrics()
+    metrics.update(outputs, targets)
+    values = metrics.compute()
+    val_loss = float(job.task.loss(outputs, targets)["loss"])
+    row = {
+        "epoch": place.epoch + 1,
+        "train_loss": across_processes(trainer.accelerator, place.loss_sum) / max(place.batch, 1),
+        "val_loss": val_loss,
+        **{f"val_{name}": value for name, value in values.items()},
+        "lr": trainer.optimizer.param_groups[0]["lr"],
+        "images_per_second": seen * trainer.accelerator.num_processes / seconds,
+        "seconds": seconds,
+    }
+    score = values[metrics.best]
+    is_best = score >= place.best
+    place.history.append({name: float(value) for name, value in row.items()})
+    trainer.schedule.epoch_ended(score > place.best)
+    place.epoch, place.batch, place.loss_sum, place.seen = place.epoch + 1, 0, 0.0, 0
+    if is_best:
+        if score > place.best:
+            place.best_epoch = place.epoch
+        place.best = score
+    if job.leads:
+        if is_best:
+            write_model(job.run / "model.safetensors", trainer.averaged.state_dict(), job.card(values))
+        write_history(job.run, place.history)
+        progress.epoch(row, is_best)
+
+
+def eval_batch(job: Job) -> int:
+    return max(int(job.recipe.batch), 64 if max(job.preprocess.size) > 64 else 512)
+
+
+def finish(job: Job) -> None:
+    """Calibrate the best weights on validation, judge them on the test split (or validation), write file and report."""
+    from striate.train.report.run_report import write_run_report
+
+    trainer, run = job.trainer, job.run
+    if not job.leads:
+        trainer.accelerator.wait_for_everyone()
+        return
+    weights, _ = read_model(run / "model.safetensors")
+    trainer.model.load_state_dict(weights)
+    outputs, targets, _ = outputs_of(trainer.model, trainer, job.val, eval_batch(job), alone=True)
+    job.task.calibrate(outputs, targets)
+    judged = "test" if "test" in job.dataset.splits else "val"
+    data = job.val
+    if judged == "test":
+        data = make_split(job.dataset, "test", job.task, job.recipe, job.preprocess)
+    outputs, targets, indices = outputs_of(trainer.model, trainer, data, eval_batch(job), alone=True)
+    metrics = job.task.metrics()
+    metrics.update(outputs, targets)
+    values = metrics.compute()
+    write_model(run / "model.safetensors", weights, job.card(values))
+    samples = [data.samples[int(index)] for index in indices]
+    skipped = [*job.train.skipped, *job.val.skipped, *(data.skipped if data is not job.val else [])]
+    write_run_report(job, judged, metrics, job.task.sections(metrics, samples, read_sample), skipped)
+    trainer.accelerator.wait_for_everyone()

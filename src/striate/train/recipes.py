@@ -1,0 +1,199 @@
+"""What a person need not know: every `auto` of a Recipe, chosen from the data and the machine, and said."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from striate.config import Augment, Preprocess, Recipe
+from striate.data.loaders import read_sample
+from striate.data.sample import Dataset, Sample
+from striate.data.statistics import channel_statistics
+from striate.data.transforms import eval_transform
+from striate.device import can_compile, pick_precision
+from striate.errors import ImageError, UsageError
+from striate.train.optimizers import DEFAULT_WEIGHT_DECAY, default_lr
+
+SMALL = 64  # pixels: up to here pictures are used as they are, and kept in memory
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# Networks for small grey pictures. Unpadded 3×3 convolutions spend nothing on the empty border: at 28×28 2.6 M
+# multiply-adds, 4,700 pictures a second trained on two AVX2 cores (`python -m bench mnist`).
+SMALL_NET = "(conv16p0-bn-relu)x2-pool-(conv32p0-bn-relu)x2-pool-conv64p0-bn-relu-flatten"  # from 24 pixels on
+TINY_NET = "(conv32-bn-relu)x2-pool-(conv64-bn-relu)x2-pool-conv128-bn-relu-gap"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choices rest on."""
+
+    count: int  # training pictures
+    classes: int
+    height: int
+    width: int
+    one_size: bool
+    grey: bool
+
+    @property
+    def small(self) -> bool:
+        return self.one_size and max(self.height, self.width) <= SMALL
+
+
+def look(samples: list[Sample], classes: int, most: int = 64) -> Facts:
+    """Facts from up to `most` pictures spread over the split."""
+    sizes: list[tuple[int, int]] = []
+    grey = True
+    for sample in samples[:: max(1, len(samples) // most)][:most]:
+        try:
+            picture = read_sample(sample)
+        except ImageError:
+            continue
+        sizes.append((picture.shape[-2], picture.shape[-1]))
+        grey = grey and (picture.shape[0] == 1 or bool((picture == picture[:1]).all()))
+    if not sizes:
+        read_sample(samples[0])  # raises, naming the picture
+    heights, widths = zip(*sizes, strict=True)
+    return Facts(len(samples), classes, int(median(heights)), int(median(widths)), len(set(sizes)) == 1, grey)
+
+
+def augment_preset(name: str, facts: Facts) -> Augment:
+    """`none`, `light`, `standard` or `strong` for pictures like these.
+
+    Small grey pictures are shifted and tilted but not mirrored: they are mostly characters.
+    """
+    if name == "none":
+        return Augment()
+    if facts.small:
+        shift = max(1, max(facts.height, facts.width) // 12)
+        if facts.grey:
+            augment = Augment(crop="pad", pad=shift)
+            if name != "light":
+                augment = Augment(crop="pad", pad=shift, rotate=10, shear=5, scale=(0.9, 1.1))
+        else:
+            augment = Augment(crop="pad", pad=max(1, facts.height // 8), mirror=0.5)
+    elif name == "light":
+        augment = Augment(crop="resized", crop_scale=(0.5, 1.0), mirror=0.5)
+    else:
+        augment = Augment(crop="resized", crop_scale=(0.25, 1.0), mirror=0.5, colour=0.2)
+    if name == "strong":
+        augment = augment.model_copy(update={"policy": "trivial", "erase": 0.25})
+    return augment
+
+
+def resolve_augment(augment: Augment | str, dataset: Dataset, preprocess: Preprocess | None = None) -> Augment:
+    """The Augment that a recipe's `augment` stands for on this data set."""
+    if isinstance(augment, Augment):
+        return augment
+    facts = look(next(iter(dataset.splits.values())), len(dataset.classes))
+    return augment_preset("standard" if augment == "auto" else augment, facts)
+
+
+def choose_model(facts: Facts, device: torch.device) -> str:
+    if facts.small and facts.grey:
+        return SMALL_NET if min(facts.height, facts.width) >= 24 else TINY_NET
+    if facts.small and device.type == "cpu":
+        return "resnet20_cifar"
+    return "resnet18" if facts.small or device.type == "cpu" else "resnet50"
+
+
+def choose_epochs(facts: Facts) -> int:
+    """Some 400,000 pictures seen, at least 6 times each and at most 60 times."""
+    return min(max(round(400_000 / facts.count), 6), 60)
+
+
+def choose_batch(facts: Facts, small: bool, device: torch.device) -> int:
+    """At least 20 steps an epoch; 128 small pictures or 32 large ones on a processor, more on a GPU."""
+    most = (512 if small else 128) if device.type == "cuda" else (128 if small else 32)
+    return max(2, min(most, 2 ** max(1, (facts.count // 20).bit_length() - 1)))
+
+
+def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> tuple[Recipe, Preprocess, list[str]]:
+    """The recipe with nothing left to choose, how pictures enter the network, and what was chosen, in sentences.
+
+    Raises:
+        UsageError: settings that exclude each other.
+    """
+    facts = look(dataset.splits["train"], len(dataset.classes))
+    chosen: dict[str, object] = {}
+    model = choose_model(facts, device) if recipe.model == "auto" else recipe.model
+    chosen["model"] = model
+    augment = resolve_augment(recipe.augment, dataset)
+    chosen["augment"] = augment
+
+    side = recipe.size or (None if facts.small else (224 if device.type == "cuda" else 128))
+    size = (side, side) if side else (facts.height, facts.width)
+    small = max(size) <= SMALL
+    channels = 1 if facts.grey else 3
+    preprocess = Preprocess(
+        size=size, channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels, **_fit(facts, size)
+    )
+    preprocess = _with_statistics(preprocess, recipe, dataset)
+
+    chosen["epochs"] = recipe.epochs or choose_epochs(facts)
+    chosen["batch"] = batch = choose_batch(facts, small, device) if recipe.batch == "auto" else recipe.batch
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if batch % world:
+        raise UsageError(f"batch {batch} cannot be shared evenly by {world} processes: choose a multiple of {world}")
+    optimizer = recipe.optimizer if recipe.optimizer != "auto" else "adamw"
+    chosen["optimizer"] = optimizer
+    chosen["lr"] = recipe.lr or default_lr(optimizer, batch * recipe.accumulate)
+    if recipe.weight_decay is None:
+        chosen["weight_decay"] = DEFAULT_WEIGHT_DECAY.get(optimizer, 5e-4)
+    if recipe.schedule == "auto":
+        chosen["schedule"] = "onecycle"
+    chosen["dropout"] = recipe.dropout or 0.0
+    chosen["device"] = device.type if device.index is None else str(device)
+    chosen["precision"] = pick_precision(recipe.precision, device)
+    chosen["channels_last"] = recipe.channels_last is True or recipe.channels_last == "auto"
+    if recipe.compile == "auto":
+        chosen["compile"] = can_compile(device) and _pays_to_compile(facts, int(chosen["epochs"]), size, device)  # type: ignore[call-overload]
+    if recipe.workers == "auto":
+        chosen["workers"] = min(2 if device.type == "cpu" else 16, os.cpu_count() or 1)
+    notes = [
+        f"{facts.count:,} training pictures, {'grey' if facts.grey else 'colour'}, "
+        f"{'all' if facts.one_size else 'about'} {facts.height}×{facts.width}; "
+        f"the network sees {size[0]}×{size[1]}",
+    ]
+    if recipe.model == "auto":
+        notes.append(f"model: {model} (chosen for the size of the pictures and this machine; --model for another)")
+    return recipe.model_copy(update=chosen), preprocess, notes
+
+
+def _fit(facts: Facts, size: tuple[int, int]) -> dict[str, object]:
+    if facts.one_size and (facts.height, facts.width) == size:
+        return {"fit": "squash", "crop_ratio": 1.0}
+    return {"fit": "crop", "crop_ratio": 0.875}
+
+
+def _with_statistics(preprocess: Preprocess, recipe: Recipe, dataset: Dataset) -> Preprocess:
+    """Mean and deviation of up to 2,000 training pictures as the network will see them, or ImageNet's, or none."""
+    if recipe.normalize == "none":
+        return preprocess
+    if recipe.normalize == "imagenet":
+        if preprocess.channels == 1:
+            raise UsageError("normalize imagenet needs colour pictures; these are grey. Use --normalize data")
+        return preprocess.model_copy(update={"mean": IMAGENET_MEAN, "std": IMAGENET_STD})
+    prepare = eval_transform(preprocess)
+    samples = dataset.splits["train"]
+
+    def pictures():
+        for sample in samples[:: max(1, len(samples) // 2000)][:2000]:
+            try:
+                yield prepare(read_sample(sample))
+            except ImageError:
+                continue
+
+    mean, std = channel_statistics(pictures(), preprocess.channels)
+    return preprocess.model_copy(
+        update={"mean": tuple(round(m, 5) for m in mean), "std": tuple(max(round(s, 5), 1e-3) for s in std)}
+    )
+
+
+def _pays_to_compile(facts: Facts, epochs: int, size: tuple[int, int], device: torch.device) -> bool:
+    """Compiling takes 10 to 60 s and saves about a fifth: worth it when training is long. A rule, not a measurement,
+    so that the same recipe takes the same way again."""
+    pixels = facts.count * epochs * size[0] * size[1]
+    return pixels > (2e10 if device.type == "cuda" else 1e8) and max(size) > SMALL

@@ -1,0 +1,37 @@
+"""Where tests find real data: `../shared/data` beside the checkout, or the folder STRIATE_TEST_DATA names."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+DATA = Path(os.environ.get("STRIATE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "striate-tests"
+
+os.environ.setdefault("NO_COLOR", "1")  # what commands print is compared as text
+
+
+def unpacked(name: str) -> Path:
+    """The unpacked folder of one zip of the shared data; unpacked once, beside the repository's reach."""
+    archive = DATA / f"{name}.zip"
+    if not archive.exists():
+        pytest.skip(f"needs {name}.zip: set STRIATE_TEST_DATA to the folder that holds it")
+    folder = CACHE / f"{name}-{archive.stat().st_size}"
+    if not folder.exists():
+        beside = CACHE / f"{name}.{os.getpid()}.part"
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(beside)
+        try:
+            beside.rename(folder)
+        except OSError:  # another worker was first
+            pass
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    return unpacked
