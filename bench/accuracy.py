@@ -1,6 +1,6 @@
 """The same ResNet from scratch for the same epochs: `striate train` against a plain fp32 loop, several seeds.
 
-hymenoptera: ResNet-18 at 128×128, 244 training and 153 validation photographs.
+hymenoptera: ResNet-18 at 128×128, 96 training and 40 validation photographs.
 cifar10-jpg: ResNet-20 (CIFAR), 8,000 training and 2,000 test pictures.
 
 ours:  `striate train FOLDER --model … --size … --epochs … --seed …`, all else at its default; accuracy from

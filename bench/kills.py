@@ -132,7 +132,13 @@ def warm_up() -> None:
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     import torch
 
-    for module in ("sklearn.datasets", "striate.model", "striate.train.fit", "striate.train.report.run_report"):
+    for module in (
+        "sklearn.datasets",
+        "striate.model",
+        "striate.train.fit",
+        "striate.train.job",
+        "striate.train.report.run_report",
+    ):
         importlib.import_module(module)
     torch.set_num_threads(1)
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from bench.harness import Comparison, interleave, throughput
 
 if TYPE_CHECKING:
-    from striate.train.fit import Job
+    from striate.train.job import Job
 
 PAIRS = 7
 TARGET = 0.03
@@ -84,7 +84,8 @@ def bare_step(job: Job) -> Callable[[], object]:
     assert recipe.lr is not None
     assert recipe.weight_decay is not None  # resolved
     model = copy.deepcopy(trainer.model).train()
-    optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.momentum, recipe.weight_decay)
+    lr = recipe.lr * trainer.schedule.factor(0)  # the loop's, in which a run this short stays
+    optimizer = make_optimizer(model, recipe.optimizer, lr, recipe.momentum, recipe.weight_decay)
     device = trainer.accelerator.device
     ready = [
         (trainer.to_device(batch.images), batch.targets.to(device)) for batch in job.train.batches(int(recipe.batch))

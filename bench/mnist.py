@@ -33,7 +33,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
             place = ["--seed", str(seed), "--name", f"seed-{seed}", "--out", out, "--device", options.device]
             seconds = wall_seconds([sys.executable, "-m", "striate", "train", folder, *place, *options.ours])()
             report = json.loads((Path(out) / "classify" / f"seed-{seed}" / "report.json").read_text())
-            accuracies.append(report["metrics"]["accuracy"])
+            accuracies.append(report["metrics"]["scalars"]["accuracy"]["value"])
             return seconds
 
         figures = interleave({"striate train": train}, options.pairs)

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.harness import synchronize
 from striate.config import Augment, Recipe
 from striate.data.loaders import Split
 from striate.data.sample import Dataset, Sample
 from striate.tasks import create_task
-from striate.train.fit import Job, make_accelerator, make_split, make_trainer, model_arguments, prepare
+from striate.train.job import Job, make_accelerator, make_split, make_trainer, model_arguments, prepare
 from striate.train.loop import train_epoch
 from striate.train.recipes import resolve
 
@@ -36,7 +35,7 @@ def random_pictures(count: int, channels: int, size: int, classes: int) -> Datas
 
 
 def job_on(dataset: Dataset, recipe: Recipe, run: Path) -> Job:
-    """What `striate.train.fit.prepare` makes, for a data set that is in memory."""
+    """What `striate.train.job.prepare` makes, for a data set that is in memory."""
     accelerator = make_accelerator(recipe)
     recipe, preprocess, notes = resolve(recipe, dataset, accelerator.device)
     task = create_task(dataset.task, classes=dataset.classes)
@@ -60,7 +59,7 @@ def images_per_second(job: Job, data: Split, warmup: int, steps: int, device: st
     """Speed of `steps` steps of the loop, reading included, after `warmup` steps."""
     times: list[float] = []
 
-    def after_step(loss: Tensor, pictures: int) -> None:
+    def after_step() -> None:
         if len(times) in (warmup - 1, warmup + steps - 1):
             synchronize(device)
         times.append(time.perf_counter())

@@ -27,7 +27,7 @@ BATCH = 32
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="resnet18")
-    parser.add_argument("--count", type=int, default=244)
+    parser.add_argument("--count", type=int, default=288)
 
 
 def measure(options: argparse.Namespace) -> list[Comparison]:

@@ -1,6 +1,6 @@
 """Training from JPEG files with augmentation: ResNet-18, 224×224; reading, augmentation and step together.
 
-All sides train on one folder of links to hymenoptera's 244 photographs, repeated so that the timed steps lie within
+All sides train on one folder of links to hymenoptera's 96 photographs, repeated so that the timed steps lie within
 one epoch: a random part resized to 224, a random flip, two reading processes. Each side is a process of its own that
 prints its images a second over `--steps` steps after `--warmup` steps; the processes run in turn.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Callable
@@ -25,10 +26,8 @@ def unpacked(name: str) -> Path:
         beside = CACHE / f"{name}.{os.getpid()}.part"
         with zipfile.ZipFile(archive) as file:
             file.extractall(beside)
-        try:
+        with contextlib.suppress(OSError):  # another worker was first
             beside.rename(folder)
-        except OSError:  # another worker was first
-            pass
     return folder
 
 

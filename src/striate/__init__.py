@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from striate.images import read_image
     from striate.model import Model, load
     from striate.results import Classification, Failure
-    from striate.summary import summary
+    from striate.network_summary import summarize as summary
     from striate.train import train
 
-# public name -> where it lives; imported on first use, so that `import striate` is cheap
+# public name -> module, or module:name where it is called otherwise there; imported on first use, so that `import striate` is cheap
 _PUBLIC = {
     "Classification": "striate.results",
     "DataError": "striate.errors",
@@ -43,7 +43,7 @@ _PUBLIC = {
     "load": "striate.model",
     "open_dataset": "striate.data",
     "read_image": "striate.images",
-    "summary": "striate.summary",
+    "summary": "striate.network_summary:summarize",
     "train": "striate.train",
 }
 
@@ -79,10 +79,11 @@ def __getattr__(name: str) -> Any:
         return version("striate")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'striate' has no attribute {name!r}")
-    module = importlib.import_module(_PUBLIC[name])
+    place, _, attribute = _PUBLIC[name].partition(":")
+    module = importlib.import_module(place)
     if name == "train":
         return module  # the package of that name, which can be called
-    return getattr(module, name)
+    return getattr(module, attribute or name)
 
 
 def __dir__() -> list[str]:

@@ -51,52 +51,63 @@ class Augment(Settings):
 class Recipe(Settings):
     """Everything that decides a training run. Written to `recipe.yaml`; the same recipe gives the same weights."""
 
-    data: str = ""
-    task: str = "auto"
-    model: str = "auto"
+    data: str = Field(default="", description="what to train on")
+    task: str = Field(default="auto", description="read off the data when auto")
+    model: str = Field(
+        default="auto", description="a name (see: striate models) or a line such as conv32-relu-pool-fc64"
+    )
     weights: str | None = Field(default=None, description="start from this model file")
     name: str | None = Field(default=None, description="name of the run; the data's name when not given")
-    out: str = "runs"
+    out: str = Field(default="runs", description="folder of all runs")
     epochs: int = Field(default=0, ge=0, description="0: chosen for the data")
-    batch: int | Literal["auto"] = "auto"
+    batch: int | Literal["auto"] = Field(default="auto", description="pictures a step, over all processes")
     size: int | None = Field(default=None, ge=8, description="side of the square the network sees")
+    download: bool = Field(default=False, description="fetch a torchvision set that is not here yet")
     limit: int | None = Field(default=None, ge=1, description="use at most this many training pictures")
     # optimiser
     optimizer: Literal["auto", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"] = "auto"
     lr: float | None = Field(default=None, gt=0, description="peak learning rate; chosen when not given")
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of momentum and nesterov")
     weight_decay: float | None = Field(default=None, ge=0, description="L2")
     l1: float = Field(default=0.0, ge=0, description="alpha of alpha*|w|_1 added to the loss")
     schedule: Literal["auto", "constant", "cosine", "onecycle", "step", "plateau"] = "auto"
     warmup: float = Field(default=0.0, ge=0, description="epochs of linear warm-up")
-    step_epochs: int = Field(default=30, ge=1)
-    step_gamma: float = Field(default=0.1, gt=0, lt=1)
+    step_epochs: int = Field(default=30, ge=1, description="schedule step: epochs between reductions")
+    step_gamma: float = Field(default=0.1, gt=0, lt=1, description="schedules step and plateau: factor of a reduction")
     patience: int = Field(default=0, ge=0, description="stop after this many epochs without a better best; 0: never")
     clip: float = Field(default=0.0, ge=0, description="largest gradient norm; 0: no clipping")
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients are added before a step")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights; 0: none")
     # regularisation
-    dropout: float | None = Field(default=None, ge=0, lt=1)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="before the classifier")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the truth spread over all classes")
     mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: none")
-    cutmix: float = Field(default=0.0, ge=0)
-    class_weights: Literal["none", "balanced"] = "none"
-    sampling: Literal["uniform", "balanced"] = "uniform"
-    augment: Augment | Literal["auto", "none", "light", "standard", "strong"] = "auto"
-    normalize: Literal["auto", "data", "imagenet", "none"] = "auto"
+    cutmix: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: none")
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="rare classes weigh more in the loss"
+    )
+    sampling: Literal["uniform", "balanced"] = Field(default="uniform", description="rare classes are drawn more often")
+    augment: Augment | Literal["auto", "none", "light", "standard", "strong"] = Field(
+        default="auto", description="a preset; single --augment.KEY options are used instead of one"
+    )
+    normalize: Literal["auto", "data", "imagenet", "none"] = Field(
+        default="auto", description="mean and deviation: of the data, ImageNet's, or 0 and 1"
+    )
     # machine
-    device: str = "auto"
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:0, mps")
     devices: int = Field(default=1, ge=1, description="processes (DDP); torchrun sets this itself")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    compile: bool | Literal["auto"] = "auto"
-    channels_last: bool | Literal["auto"] = "auto"
-    workers: int | Literal["auto"] = "auto"
-    cache: bool | Literal["auto"] = "auto"
-    seed: int = 0
-    deterministic: bool = False
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="bf16 where the device has it natively, else fp32"
+    )
+    compile: bool | Literal["auto"] = Field(default="auto", description="torch.compile; auto: when training is long")
+    channels_last: bool | Literal["auto"] = Field(default="auto", description="memory layout; auto: yes")
+    workers: int | Literal["auto"] = Field(default="auto", description="reading processes")
+    cache: bool | Literal["auto"] = Field(default="auto", description="decode once and keep; auto: up to 4 GiB")
+    seed: int = Field(default=0, description="of everything random")
+    deterministic: bool = Field(default=False, description="refuse operations that are not")
     checkpoint_minutes: float = Field(default=5.0, ge=0, description="also save for resume this often within an epoch")
     val_fraction: float = Field(default=0.2, gt=0, lt=1, description="held out when the data has no split of its own")
-    overwrite: bool = False
+    overwrite: bool = Field(default=False, description="allow the named run to exist")
 
 
 class ModelCard(Settings):

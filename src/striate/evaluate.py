@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,6 +51,9 @@ def evaluate_model(
 ) -> Evaluation:
     """Metrics of a model on a data set: its `test` split if it has one, else `val`, else what there is.
 
+    On the very data it was trained on, what training held out is held out again; other data without splits is judged
+    whole.
+
     Args:
         data: as for `train`; `photos/:val` names a split.
         split: another way to name it.
@@ -58,7 +62,15 @@ def evaluate_model(
         DataError: classes that the model does not know, or no such split.
     """
     source, named = split_source(data)
-    dataset = open_dataset(source, task=model.task.name, download=download)
+    recipe = model.card.recipe
+    own = recipe.get("data") in (source, str(Path(source).resolve()))
+    dataset = open_dataset(
+        source,
+        val_fraction=recipe["val_fraction"] if own else 0.0,
+        seed=recipe["seed"] if own else 0,
+        task=model.task.name,
+        download=download,
+    )
     chosen = split or named or next(name for name in ("test", "val", *dataset.splits) if name in dataset.splits)
     if chosen not in dataset.splits:
         raise DataError(f'{source}: there is no split "{chosen}"; there are {", ".join(dataset.splits)}')

@@ -128,7 +128,7 @@ class Model:
 
     def summary(self) -> str:
         """The network's layers, shapes, parameters and costs, as a table."""
-        from striate.summary import summarize
+        from striate.network_summary import summarize
 
         channels, size = self.card.preprocess.channels, self.card.preprocess.size
         return str(summarize(self.module, (channels, *size)))

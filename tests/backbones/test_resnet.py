@@ -41,7 +41,7 @@ def test_initialisation_outputs_and_gradients_are_torchvisions(name):
     for mine, yours in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(mine, yours)
 
-    images, targets = torch.randn(4, 3, 64, 49), torch.tensor([0, 3, 6, 1])
+    images, targets = torch.randn(3, 3, 48, 37), torch.tensor([0, 3, 6])
     for model in (ours, theirs):
         nn.functional.cross_entropy(model(images), targets).backward()
         torch.optim.SGD(model.parameters(), lr=0.01).step()
@@ -129,8 +129,6 @@ def test_public_cifar_weights_know_real_pictures(shared_data, name, file, accura
     pictures = next(path for path in sorted(shared_data("cifar10-jpg").rglob("test")) if path.is_dir())
     classes = sorted(folder.name for folder in pictures.iterdir())  # alphabetical is CIFAR-10's own order
     files = [(path, label) for label, kind in enumerate(classes) for path in sorted((pictures / kind).iterdir())]
-    if name == "resnet56_cifar":
-        files = files[::2]  # half of them: a standard error of 1.1 %
     model = create_model(name, num_classes=10, weights=weights).eval().to(memory_format=torch.channels_last)
 
     images = torch.stack([decode_image(str(path)) for path, _ in files])

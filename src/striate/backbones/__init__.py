@@ -15,7 +15,7 @@ from striate.backbones.chain import Chain
 from striate.backbones.chain_parser import WORDS
 from striate.backbones.lenet import LeNet5
 from striate.backbones.mlp import MLP
-from striate.backbones.resnet import RESNETS, ResNet
+from striate.backbones.resnet import RESNETS, Bottleneck, ResNet
 from striate.backbones.weights import load_weights
 from striate.errors import UsageError, did_you_mean
 
@@ -42,18 +42,20 @@ IMAGENET = Canonical(3, (224, 224), 1000)
 CIFAR = Canonical(3, (32, 32), 10)
 CANONICAL_CHAIN = CIFAR
 
-_HE = "He et al., CVPR 2016, arXiv:1512.03385"
-_LECUN = "LeCun et al., Proc. IEEE 1998"
-_RUMELHART = "Rumelhart et al., Nature 1986"
+_HE = "He et al. 2016"
+_LECUN = "LeCun et al. 1998"
+_RUMELHART = "Rumelhart et al. 1986"
 
 
 def _about_resnet(name: str) -> str:
     variant = RESNETS[name]
-    layers = sum(variant.depths) * (3 if variant.block.expansion == 4 else 2) + 2
-    kind = f"{layers} layers, {'bottleneck' if variant.block.expansion == 4 else 'basic'} blocks"
+    layers = sum(variant.depths) * (3 if variant.block is Bottleneck else 2) + 2
     if variant.stem == "cifar":
-        kind += ", for 32x32"
-    return kind + {"none": ", without shortcuts", "pad": ", shortcuts without parameters"}.get(variant.shortcut, "")
+        kind = "for 32x32"
+    else:
+        kind = "bottleneck blocks" if variant.block is Bottleneck else "basic blocks"
+    shortcuts = {"none": ", no shortcuts", "pad": ", padded shortcuts"}.get(variant.shortcut, "")
+    return f"{layers} layers, {kind}{shortcuts}"
 
 
 MODELS: dict[str, Entry] = {
@@ -118,7 +120,8 @@ def create_model(
     size = _checked_size(image_size)
     bound = {"image_size": size} if "image_size" in known else {}
 
-    backbone = build(num_classes=num_classes, in_chans=in_chans, dropout=dropout, **bound, **own)
+    classes = 0 if features_only else num_classes
+    backbone = build(num_classes=classes, in_chans=in_chans, dropout=dropout, **bound, **own)
     backbone.architecture = name
     backbone.arguments = own | ({"dropout": dropout} if dropout else {})
     if backbone.image_size is not None:

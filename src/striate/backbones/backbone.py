@@ -5,7 +5,7 @@ The names of the layers are the names in the state dict, so families that torchv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -34,11 +34,11 @@ class Backbone(nn.Module):
     classifier = "fc"
     image_size: tuple[int, int] | None = None
     architecture: str = ""
-    arguments: Mapping[str, Any] = {}  # noqa: RUF012 - never written here; create_model sets it on the instance
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
+        self.arguments: dict[str, Any] = {}
         self.stages: dict[str, Stage] = {}
         self.stage_layers: dict[str, tuple[str, ...]] = {}
         self.head_layers: tuple[str, ...] = ()

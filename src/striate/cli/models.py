@@ -42,5 +42,6 @@ def models(pattern: str | None = None, /, json: bool = False) -> None:
     if json:
         print_json(rows)
         return
-    print_table(list(rows[0]), [list(row.values()) for row in rows])
+    columns = ["name", "parameters", "what", "source"]
+    print_table(columns, [[row[column] for column in columns] for row in rows])
     wrote([], f"striate summary {names[0]}")

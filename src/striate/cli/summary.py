@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from striate.cli.terminal import out, print_json, print_table, wrote
+from striate.cli.terminal import out, print_json, wrote
 from striate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def summary(
     json
         Print JSON.
     """
-    from striate.summary import summarize
+    from striate.network_summary import summarize
 
     if batch < 1:
         raise UsageError(f"--batch must be 1 or more, not {batch}")
@@ -53,8 +54,7 @@ def summary(
     if json:
         print_json({"model": model, **found.to_dict()})
         return
-    print_table(*found.table())
-    out.print("\n" + "\n".join(found.totals()), markup=False)
+    out.print(str(found), markup=False)  # never folded: a narrow window scrolls or wraps
     wrote([], _next_command(model))
 
 
@@ -103,5 +103,5 @@ def _read_size(text: str | None) -> tuple[int, int] | None:
 
 def _next_command(model: str) -> str:
     if _model_file(model) is not None:
-        return f"striate predict {model} PICTURES"
-    return f"striate train DATA --model {chr(34) + model + chr(34) if '(' in model else model}"
+        return f"striate predict {shlex.quote(model)} PICTURES"
+    return f"striate train DATA --model {shlex.quote(model)}"

@@ -39,6 +39,10 @@ def open_dataset(
     if not 0 <= val_fraction < 1:
         raise UsageError(f"val_fraction is {val_fraction:g}: must be at least 0 and below 1")
     name, split = split_source(os.fspath(source))
+    if split is not None and split not in SPLIT_NAMES.values():
+        raise DataError(
+            f'{name}: no split or folder "{split}"; write train, val or test.{did_you_mean(split, SPLIT_NAMES)}'
+        )
     dataset = read_dataset(name, val_fraction=val_fraction, seed=seed, download=download)
     if split is None:
         return dataset
@@ -50,10 +54,18 @@ def open_dataset(
 def split_source(source: str) -> tuple[str, str | None]:
     """`digits:test` → (`digits`, `test`); what does not end in the name of a split → (source, None).
 
-    Paths that exist with the colon in their name, URLs and `C:test` are left whole; `valid` and the like mean `val`.
+    After the name of a set, any word is a split, known or not, unless it is a folder (`mnist:data`: its root).
+    Paths that exist with the colon in their name, URLs and (on Windows) `C:test` are left whole;
+    `valid` and the like mean `val`.
     """
+    from striate.data.formats import builtin, vision
+
     head, colon, tail = source.rpartition(":")
-    if not colon or tail.lower() not in SPLIT_NAMES or not head or "://" in source:
+    if not colon or not head or "://" in source:
+        return source, None
+    if head in (*builtin.NAMES, *vision.SETS) and tail.isidentifier() and not Path(tail).is_dir():
+        return head, SPLIT_NAMES.get(tail.lower(), tail)  # a misspelt split, to be told as such
+    if tail.lower() not in SPLIT_NAMES:
         return source, None
     if (len(head) == 1 and os.name == "nt") or Path(source).exists():
         return source, None

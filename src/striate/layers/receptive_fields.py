@@ -23,7 +23,7 @@ START: Trace = ((1, 1), (1, 1))
 
 CONVOLUTIONS = (F.conv2d, torch.conv2d)
 TRANSPOSED = (F.conv_transpose2d, torch.conv_transpose2d)
-POOLS = (F.max_pool2d, torch.max_pool2d, F.avg_pool2d, torch._C._nn.avg_pool2d)
+POOLS = (F.max_pool2d, torch.max_pool2d, F.avg_pool2d)
 
 
 class FieldTracker(TorchFunctionMode):

@@ -79,7 +79,9 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     if resume is not None:
         state = load_checkpoint(resume)
         recipe = make_recipe(read_recipe(resume / "recipe.yaml"), f"{resume / 'recipe.yaml'}:")
-    dataset = open_dataset(recipe.data, val_fraction=recipe.val_fraction, seed=recipe.seed, task=recipe.task)
+    dataset = open_dataset(
+        recipe.data, val_fraction=recipe.val_fraction, seed=recipe.seed, task=recipe.task, download=recipe.download
+    )
     for needed in ("train", "val"):
         if needed not in dataset.splits:
             raise DataError(
@@ -115,6 +117,9 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     job = Job(run, dataset, task, recipe, preprocess, trainer, train, val, draw_weights, mark, notes, quiet)
     if state is not None:
         trainer.load_state_dict(state["trainer"])
+        if job.leads:
+            for left_by_a_kill in run.rglob("*.part"):
+                left_by_a_kill.unlink()
     elif job.leads and write:
         write_atomic(run / "recipe.yaml", recipe_yaml(absolute(recipe)))
         save(job)
@@ -175,7 +180,7 @@ def make_trainer(
     assert recipe.weight_decay is not None
     optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.momentum, recipe.weight_decay)
     ema = averaged(model, recipe.ema) if recipe.ema else None
-    net = accelerator.prepare_model(torch.compile(model) if recipe.compile is True else model)
+    net = accelerator.prepare_model(torch.compile(model) if recipe.compile is True else model)  # type: ignore[arg-type]
     class_weights = None
     if recipe.class_weights == "balanced":
         counts = task.class_counts(train.targets)
@@ -226,6 +231,6 @@ def save(job: Job) -> None:
         "trainer": job.trainer.state_dict(),
         "preprocess": job.preprocess.model_dump(mode="json"),
         "fingerprint": job.fingerprint,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
     save_checkpoint(job.run, state)

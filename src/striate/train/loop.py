@@ -132,10 +132,8 @@ def optimizer_step(trainer: Trainer) -> None:
     place.step += 1
 
 
-def train_epoch(
-    trainer: Trainer, data: Split, weights: Tensor | None, after_step: Callable[[Tensor, int], None]
-) -> None:
-    """The rest of the epoch from where `place` stands. `after_step(loss, pictures)` may save, show or stop."""
+def train_epoch(trainer: Trainer, data: Split, weights: Tensor | None, after_step: Callable[[], None]) -> None:
+    """The rest of the epoch from where `place` stands. `after_step` may save, show or stop."""
     place, accelerator = trainer.place, trainer.accelerator
     trainer.net.train()
     batches = data.batches(

@@ -56,4 +56,4 @@ def make_optimizer(
 def l1_norm(module: nn.Module) -> Tensor:
     """Sum of absolute weights (not biases or norms), whose gradient drives weights to zero (lecture A10)."""
     decayed, _ = decayed_and_not(module)
-    return torch.stack(torch._foreach_norm(decayed, 1)).sum()
+    return torch.stack(torch._foreach_norm(list[Tensor](decayed), 1)).sum()

@@ -127,8 +127,14 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> tuple[Rec
     size = (side, side) if side else (facts.height, facts.width)
     small = max(size) <= SMALL
     channels = 1 if facts.grey else 3
+    as_it_is = facts.one_size and (facts.height, facts.width) == size
     preprocess = Preprocess(
-        size=size, channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels, **_fit(facts, size)
+        size=size,
+        channels=channels,
+        fit="squash" if as_it_is else "crop",
+        crop_ratio=1.0 if as_it_is else 0.875,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
     )
     preprocess = _with_statistics(preprocess, recipe, dataset)
 
@@ -160,12 +166,6 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> tuple[Rec
     if recipe.model == "auto":
         notes.append(f"model: {model} (chosen for the size of the pictures and this machine; --model for another)")
     return recipe.model_copy(update=chosen), preprocess, notes
-
-
-def _fit(facts: Facts, size: tuple[int, int]) -> dict[str, object]:
-    if facts.one_size and (facts.height, facts.width) == size:
-        return {"fit": "squash", "crop_ratio": 1.0}
-    return {"fit": "crop", "crop_ratio": 0.875}
 
 
 def _with_statistics(preprocess: Preprocess, recipe: Recipe, dataset: Dataset) -> Preprocess:

@@ -56,13 +56,11 @@ def read_dataset(source: str, *, val_fraction: float, seed: int, download: bool)
 def _inside(path: Path) -> str:
     """What lies in a folder, for a message."""
     try:
-        kinds = Counter(
-            os.path.splitext(entry.name)[1].lower() or "files without suffix"
-            for entry in os.scandir(path)
-            if not entry.name.startswith(".") and entry.is_file()
-        )
+        with os.scandir(path) as entries:
+            names = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
     except OSError as error:
         return f"the folder cannot be read ({error.strerror})"
+    kinds = Counter(os.path.splitext(name)[1].lower() or "files without suffix" for name in names)
     if not kinds:
         return "the folder is empty"
     listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(4))

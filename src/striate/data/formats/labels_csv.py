@@ -88,7 +88,8 @@ def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset
 def _files_in(folder: Path) -> dict[str, Path]:
     """Split → CSV in a folder, "" for the one that is not a split; nothing where it is not clear which is meant."""
     try:
-        names = [entry.name for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
     except OSError:
         return {}
     found = sorted(name for name in names if os.path.splitext(name)[1].lower() in _SUFFIXES)

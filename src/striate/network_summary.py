@@ -161,7 +161,8 @@ def summarize(model: nn.Module, input_size: Sequence[int]) -> Summary:
         name: torch.empty_like(tensor, device="meta")
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
     }
-    images = torch.empty(size, device="meta")
+    dtypes = [parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()]
+    images = torch.empty(size, device="meta", dtype=dtypes[0] if dtypes else torch.float32)
     try:
         with torch.no_grad(), _evaluating(model), tracker:
             tracker.begin(images)
