@@ -15,9 +15,8 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: install
-	@rm -rf runs/demo
-	$(BIN)/striate train digits --name demo --out runs/demo --seed 0
-	$(BIN)/striate predict runs/demo/classify/demo/model.safetensors digits:test --limit 24 --draw runs/demo/predictions.png
+	$(BIN)/striate train digits --name demo --overwrite
+	$(BIN)/striate predict runs/classify/demo/model.safetensors digits:test --limit 24 --draw runs/classify/demo/predictions.png --overwrite
 
 lint: install
 	$(BIN)/ruff check .

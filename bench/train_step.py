@@ -6,18 +6,22 @@ ours:        `striate.train.loop.train_step` with all settings at `auto`: uint8 
 torchvision: its ResNet-50 in the plain loop: eager, fp32, NCHW, SGD with momentum, on batches that are float tensors
              already and on the device already.
 
-Both run in this process, `--steps` steps each in turn, after `--warmup` such turns. On a processor without bf16
-instructions (AVX2) ours trains in fp32, and only layout and compilation differ.
+Each side is a process of its own (ours changes how the process keeps memory, which the other must not profit from);
+the processes run in turn, `--steps` steps each after `--warmup` steps. On a processor without bf16 instructions (AVX2)
+ours trains in fp32, and only layout and memory differ.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from bench.harness import Comparison, interleave, throughput
+from bench.harness import Comparison, Side, interleave, reported, throughput
 
 PAIRS = 5
 TARGET = 3.0  # times as fast, where the processor has bf16
@@ -27,22 +31,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="resnet50")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=2, help="timed together")
-    parser.add_argument("--warmup", type=int, default=1, help="turns before the first that counts")
+    parser.add_argument("--steps", type=int, default=5, help="timed together")
+    parser.add_argument("--warmup", type=int, default=2, help="steps of each process before its clock starts")
     parser.add_argument("--compile", choices=("auto", "yes", "no"), default="auto")
 
 
 def measure(options: argparse.Namespace) -> list[Comparison]:
-    our_step, facts = ours(options)
-    sides = {
-        "striate": throughput(our_step, options.batch, options.steps, options.device),
-        "torchvision": throughput(theirs(options), options.batch, options.steps, options.device),
-    }
-    figures = interleave(sides, options.pairs, options.warmup)
+    names = ("model", "size", "batch", "steps", "warmup", "compile", "device")
+    flags = [word for name in names for word in (f"--{name}", str(getattr(options, name)))]
+    facts: dict[str, Any] = {}
+
+    def side(name: str) -> Side:
+        command = [sys.executable, "-m", "bench.train_step", name, *flags]
+        return reported(command, "images_per_second", facts.setdefault(name, {}))
+
+    figures = interleave({"striate": side("striate"), "torchvision": side("torchvision")}, options.pairs)
     case = f"{options.model} {options.size} batch {options.batch}"
     speedup = median(Comparison("img/s", figures).ratios()["torchvision"])
-    ok = speedup >= TARGET or options.device != "cpu" or facts["precision"] != "bf16"
+    ok = speedup >= TARGET or options.device != "cpu" or facts["striate"].get("precision") != "bf16"
     return [Comparison("img/s", figures, facts=facts, case=case, ok=ok)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("side", choices=("striate", "torchvision"))
+    parser.add_argument("--device", default="cpu")
+    add_arguments(parser)
+    options = parser.parse_args()
+    step, facts = ours(options) if options.side == "striate" else (theirs(options), {})
+    for _ in range(options.warmup):
+        step()
+    speed = throughput(step, options.batch, options.steps, options.device)()
+    print(json.dumps({"images_per_second": speed, **facts}))
 
 
 def ours(options: argparse.Namespace) -> tuple[Callable[[], object], dict[str, object]]:
@@ -88,3 +108,7 @@ def theirs(options: argparse.Namespace) -> Callable[[], object]:
         optimizer.step()
 
     return step
+
+
+if __name__ == "__main__":
+    main()

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from striate.errors import DataError, ImageError, MissingExtra, StriateError, UsageError
     from striate.images import read_image
     from striate.model import Model, load
-    from striate.results import Classification, Failure
     from striate.network_summary import summarize as summary
+    from striate.results import Classification, Failure
     from striate.train import train
 
-# public name -> module, or module:name where it is called otherwise there; imported on first use, so that `import striate` is cheap
+# public name -> module, or module:name where it has another name there; imported on first use, which keeps this cheap
 _PUBLIC = {
     "Classification": "striate.results",
     "DataError": "striate.errors",

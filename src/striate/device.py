@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import sys
 from typing import Literal
 
 import torch
@@ -64,3 +66,20 @@ def can_compile(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (7, 0)
     return False
+
+
+def keep_freed_memory() -> bool:
+    """Ask glibc to keep freed blocks instead of returning them to the system; True where that was possible.
+
+    A training step on a processor frees and takes back gigabytes of activations; each time the system hands out fresh
+    zeroed pages. Without that, ResNet-50 trains a third faster (`python -m bench train_step`). It holds for the whole
+    process, whose memory then stays at its peak.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+    try:
+        libc = ctypes.CDLL(None)
+        return bool(libc.mallopt(mmap_max, 0) and libc.mallopt(trim_threshold, 2**31 - 1))
+    except (OSError, AttributeError):  # musl has no mallopt
+        return False

@@ -259,7 +259,7 @@ def _as_uint8(pixels: Tensor, name: str) -> Tensor:
 
 
 def _encoded(image: Image.Image, name: str) -> bytes:
-    """A PIL image, turned as its EXIF says, as bytes without loss: palette, alpha and CMYK are then read as in files."""
+    """A PIL image, turned as its EXIF says, as lossless bytes: palette, alpha and CMYK are then read as in files."""
     buffer = BytesIO()
     try:
         image = ImageOps.exif_transpose(image)

@@ -104,9 +104,7 @@ def test_grey_with_one_channel_equals_grey_with_three() -> None:
 
 
 def test_near_duplicates_are_scaled_and_saved_again_pictures_not_flat_ones(tmp_path: Path) -> None:
-    rows = []
-    for number in range(40):
-        rows.append((save(tmp_path, f"{number}.png", photo(number, 240, 320)), number % 2, str(number)))
+    rows = [(save(tmp_path, f"{number}.png", photo(number, 240, 320)), number % 2, str(number)) for number in range(40)]
     Image.fromarray(photo(0, 240, 320)).resize((160, 120)).save(tmp_path / "small.jpg", quality=60)
     Image.fromarray(photo(1, 240, 320)).save(tmp_path / "again.jpg", quality=40)
     rows += [(tmp_path / "small.jpg", 0, "small"), (tmp_path / "again.jpg", 1, "again")]
@@ -211,5 +209,5 @@ def test_show_command_names_the_splits_there_are(folder: Path) -> None:
     pytest.importorskip("striate.train.recipes")
     from striate.errors import UsageError
 
-    with pytest.raises(UsageError, match='no split "trian".*Did you mean "train"'):
+    with pytest.raises(UsageError, match=r'no split "trian".*Did you mean "train"'):
         run("show", "pets", "--split", "trian")

@@ -14,9 +14,9 @@ from torchvision.transforms.v2 import functional as F
 
 from striate.config import Augment, Preprocess
 from striate.data.batch_augment import affine, batch_augment, batchable, move
+from striate.data.sample import Dataset, Sample
 from striate.data.statistics import channel_statistics, fingerprint
 from striate.data.transforms import Normalize, eval_transform, train_transform
-from striate.data.sample import Dataset, Sample
 from striate.errors import DataError
 
 

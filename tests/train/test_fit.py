@@ -118,7 +118,13 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path):
 
 def test_gradient_accumulation_is_one_large_batch(tmp_path: Path):
     """Without batch norm and augmentation, 4 × 16 is 64."""
-    plain = {"model": "conv8-relu-pool-fc16-relu", "augment": "none", "optimizer": "sgd", "lr": 0.1, "schedule": "constant"}
+    plain = {
+        "model": "conv8-relu-pool-fc16-relu",
+        "augment": "none",
+        "optimizer": "sgd",
+        "lr": 0.1,
+        "schedule": "constant",
+    }
     whole = start(quick(tmp_path / "a", batch=64, epochs=2, **plain), quiet=True)
     parts = start(quick(tmp_path / "b", batch=16, accumulate=4, epochs=2, **plain), quiet=True)
     for name, tensor in weights(whole).items():
@@ -181,7 +187,7 @@ def test_unnamed_runs_get_a_number(tmp_path: Path):
 
 
 def test_misspelt_options_are_refused_with_a_suggestion():
-    with pytest.raises(UsageError, match='"epoch" is not known. Did you mean "epochs"'):
+    with pytest.raises(UsageError, match=r'"epoch" is not known\. Did you mean "epochs"'):
         striate.train("digits", epoch=3)
     with pytest.raises(UsageError, match="lr"):
         striate.train("digits", lr=-1)
@@ -211,7 +217,13 @@ def test_workers_do_not_change_the_result(tmp_path: Path):
 
 def test_two_processes_give_the_curve_of_one(tmp_path: Path):
     """Gloo, same global batch; without batch norm, whose statistics are each process's own."""
-    plain = {"model": "conv8-relu-pool-fc16-relu", "augment": "none", "epochs": 2, "deterministic": True, "device": "cpu"}
+    plain = {
+        "model": "conv8-relu-pool-fc16-relu",
+        "augment": "none",
+        "epochs": 2,
+        "deterministic": True,
+        "device": "cpu",
+    }
     one = start(quick(tmp_path / "one", **plain), quiet=True)
     two = start(quick(tmp_path / "two", devices=2, **plain), quiet=True)
     for first, second in zip(*((run / "metrics.jsonl").read_text().splitlines() for run in (one, two)), strict=True):

@@ -70,7 +70,10 @@ def test_cosine_is_the_papers(progress: float):
 
 
 @given(
-    st.sampled_from(["constant", "cosine", "onecycle", "step"]), st.integers(1, 500), st.integers(1, 50), st.floats(0, 3)
+    st.sampled_from(["constant", "cosine", "onecycle", "step"]),
+    st.integers(1, 500),
+    st.integers(1, 50),
+    st.floats(0, 3),
 )
 def test_factors_stay_in_range(name: str, steps: int, per_epoch: int, warmup: float):
     schedule = Schedule(name, steps, per_epoch, warmup)

@@ -160,7 +160,7 @@ def _read(split: str, sample: Sample, near: bool) -> Reading:
     grey = channels == 1 or bool(np.array_equal(red, pixels[..., 1]) and np.array_equal(red, pixels[..., 2]))
     digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=16)
     digest.update(
-        memoryview(np.ascontiguousarray(red) if grey else pixels)
+        (np.ascontiguousarray(red) if grey else pixels).data
     )  # grey is grey, with one channel or three equal ones
     look = look_hash(image) if near else None
     return Reading(split, sample.name, sample.target, "", height, width, grey, digest.digest(), look)

@@ -6,12 +6,12 @@ import io
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from striate.data.sample import Dataset, Sample
+from striate.drawing import caption_font
 from striate.errors import ImageError
 from striate.images import read_image
 
@@ -64,13 +64,14 @@ def contact_sheet(
 
     y = MARGIN
     for at, line in enumerate(title_lines):
-        draw.text((MARGIN, y), line, fill=FAINT if at else INK, font=_font(_title_size(at)))
+        draw.text((MARGIN, y), line, fill=FAINT if at else INK, font=caption_font(_title_size(at)))
         y += LABEL + 4 if at else TITLE + 6
     y = MARGIN + title_height
     before = ""
     for name, row in rows:
         if name and name != before:
-            draw.text((MARGIN, y + tile / 2), _cut(name, LABEL, MOST_LABEL), fill=INK, font=_font(LABEL), anchor="lm")
+            label = _cut(name, LABEL, MOST_LABEL)
+            draw.text((MARGIN, y + tile / 2), label, fill=INK, font=caption_font(LABEL), anchor="lm")
         before = name
         x = MARGIN + label_width
         for index in row:
@@ -80,7 +81,7 @@ def contact_sheet(
             sheet.paste(picture, corner)
             if captions[index]:
                 text = _cut(captions[index], CAPTION, tile)
-                draw.text((x + tile / 2, y + tile + 3), text, fill=FAINT, font=_font(CAPTION), anchor="ma")
+                draw.text((x + tile / 2, y + tile + 3), text, fill=FAINT, font=caption_font(CAPTION), anchor="ma")
             x += tile + GAP
         y += tile + caption_height + GAP
     return sheet
@@ -166,13 +167,8 @@ def _cut(text: str, size: int, most: float) -> str:
 
 
 def _width(text: str, size: int) -> int:
-    return int(_font(size).getlength(text)) + 1
+    return int(caption_font(size).getlength(text)) + 1
 
 
 def _title_size(line: int) -> int:
     return LABEL if line else TITLE
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

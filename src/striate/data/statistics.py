@@ -65,7 +65,7 @@ def fingerprint(dataset: Dataset) -> str:
             digest.update(f"\n{sample.name}\t{sample.target!r}\t".encode())
             if isinstance(sample.image, Tensor):
                 digest.update(repr(tuple(sample.image.shape)).encode())
-                digest.update(memoryview(sample.image.contiguous().numpy()))
+                digest.update(sample.image.contiguous().numpy().data)
             else:
                 digest.update(str(_file_size(sample.image)).encode())
     return digest.hexdigest()[:16]

@@ -20,7 +20,7 @@ from striate.data import Dataset, open_dataset
 from striate.data.loaders import Split
 from striate.data.statistics import fingerprint
 from striate.data.transforms import Normalize
-from striate.device import pick_device, pick_precision
+from striate.device import keep_freed_memory, pick_device, pick_precision
 from striate.errors import DataError
 from striate.files import write_atomic
 from striate.tasks import Task, create_task
@@ -145,6 +145,8 @@ def absolute(recipe: Recipe) -> Recipe:
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
     device = pick_device(recipe.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     precision = pick_precision(recipe.precision, device)
     AcceleratorState._reset_state()  # a process may train several times, each with its own precision
     return Accelerator(

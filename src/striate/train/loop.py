@@ -178,8 +178,8 @@ def refuse_non_finite(loss: Tensor, place: Place) -> None:
     """Stop a run whose loss is NaN or infinite, before its weights are."""
     if not torch.isfinite(loss):
         raise StriateError(
-            f"the loss became {loss.item()} in epoch {place.epoch + 1}, batch {place.batch + 1}; the run stopped there. "
-            "Try a lower --lr, --clip 1, or --precision fp32"
+            f"the loss became {loss.item()} in epoch {place.epoch + 1}, batch {place.batch + 1}; the run stopped "
+            f"there, and can be resumed from its last checkpoint. Try a lower --lr, --clip 1, or --precision fp32"
         )
 
 

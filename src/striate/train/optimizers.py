@@ -27,7 +27,7 @@ DEFAULT_LR = {
     "adagrad": 0.01,
     "rmsprop": 0.001,
     "adam": 0.001,
-    "adamw": 0.001,
+    "adamw": 0.003,
 }
 DEFAULT_WEIGHT_DECAY = {"adamw": 0.05}  # decoupled; L2 for the others
 ADAPTIVE = ("adagrad", "rmsprop", "adam", "adamw")
