@@ -91,7 +91,7 @@ class Summary:
             f"input          {_sides(self.input_size)}",
             f"parameters     {self.parameters:,} ({_bytes(self.parameter_bytes)})"
             + (f", {frozen:,} of them frozen" if frozen else ""),
-            f"multiply-adds  {self.multiply_adds:,} ({self.multiply_adds / 1e9:.3f} G){per_image}",
+            f"multiply-adds  {self.multiply_adds:,} ({in_giga_or_mega(self.multiply_adds)}){per_image}",
             f"activations    {_bytes(self.activation_bytes)}",
         ]
 
@@ -238,3 +238,7 @@ def _sides(shape: Sequence[int]) -> str:
 def _bytes(count: int) -> str:
     """In KiB below one MiB: `0.9 KiB`, `97.5 MiB`."""
     return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
+
+
+def in_giga_or_mega(count: int) -> str:
+    return f"{count / 1e9:.3f} G" if count >= 1e8 else f"{count / 1e6:.3f} M"

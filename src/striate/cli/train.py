@@ -81,6 +81,8 @@ def train(
         settings["data"] = data
     run = start(make_recipe(settings), resume, quiet or json)
 
+    if os.environ.get("RANK", "0") != "0":  # one of several processes: the first speaks
+        return 0
     from striate.model_file import read_card
 
     card = read_card(run / "model.safetensors")

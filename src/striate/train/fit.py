@@ -119,7 +119,7 @@ def end_epoch(job: Job, progress: TrainingProgress, seconds: float, seen: int) -
     }
     score = values[metrics.best]
     is_best = score >= place.best
-    place.history.append({name: float(value) for name, value in row.items()})
+    place.history.append(row)
     trainer.schedule.epoch_ended(score > place.best)
     place.epoch, place.batch, place.loss_sum, place.seen = place.epoch + 1, 0, 0.0, 0
     if is_best:

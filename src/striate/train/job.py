@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -21,7 +21,7 @@ from striate.data.loaders import Split
 from striate.data.statistics import fingerprint
 from striate.data.transforms import Normalize
 from striate.device import keep_freed_memory, pick_device, pick_precision
-from striate.errors import DataError
+from striate.errors import DataError, UsageError
 from striate.files import write_atomic
 from striate.tasks import Task, create_task
 from striate.train.checkpoints import load_checkpoint, save_checkpoint
@@ -113,7 +113,7 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     val = make_split(dataset, "val", task, recipe, preprocess)
     draw_weights = task.sample_weights(train.targets) if recipe.sampling == "balanced" else None
     trainer = make_trainer(task, recipe, model, preprocess, accelerator, train)
-    run = resume if resume is not None else run_folder(recipe, task.name)
+    run = resume if resume is not None else agreed_folder(recipe, task.name, accelerator)
     job = Job(run, dataset, task, recipe, preprocess, trainer, train, val, draw_weights, mark, notes, quiet)
     if state is not None:
         trainer.load_state_dict(state["trainer"])
@@ -125,6 +125,20 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
         save(job)
     accelerator.wait_for_everyone()
     return job
+
+
+def agreed_folder(recipe: Recipe, task: str, accelerator: Accelerator) -> Path:
+    """The run's folder, chosen by the leading process for all: the others would find it taken."""
+    answer: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            answer = [run_folder(recipe, task)]
+        except UsageError as error:
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], UsageError):
+        raise answer[0]
+    return answer[0]
 
 
 def limited(samples: list[Any], most: int) -> list[Any]:
