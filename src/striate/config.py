@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class Settings(BaseModel):
@@ -60,7 +60,9 @@ class Recipe(Settings):
     name: str | None = Field(default=None, description="name of the run; the data's name when not given")
     out: str = Field(default="runs", description="folder of all runs")
     epochs: int = Field(default=0, ge=0, description="0: chosen for the data")
-    batch: int | Literal["auto"] = Field(default="auto", description="pictures a step, over all processes")
+    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto", description="pictures a step, over all processes"
+    )
     size: int | None = Field(default=None, ge=8, description="side of the square the network sees")
     download: bool = Field(default=False, description="fetch a torchvision set that is not here yet")
     limit: int | None = Field(default=None, ge=1, description="use at most this many training pictures")
@@ -101,7 +103,7 @@ class Recipe(Settings):
     )
     compile: bool | Literal["auto"] = Field(default="auto", description="torch.compile; auto: when training is long")
     channels_last: bool | Literal["auto"] = Field(default="auto", description="memory layout; auto: yes")
-    workers: int | Literal["auto"] = Field(default="auto", description="reading processes")
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(default="auto", description="reading processes")
     cache: bool | Literal["auto"] = Field(default="auto", description="decode once and keep; auto: up to 4 GiB")
     seed: int = Field(default=0, description="of everything random")
     deterministic: bool = Field(default=False, description="refuse operations that are not")
@@ -127,3 +129,12 @@ class ModelCard(Settings):
     data_fingerprint: str = ""
     striate_version: str = ""
     license: str = Field(default="", description="licence of the weights, as the trainer states it")
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing that pydantic refused, in one line: `optimizer: input should be 'sgd' or 'adam' (got 'adma')`."""
+    first = error.errors()[0]
+    where = ".".join(
+        str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained-", "int"))
+    )
+    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})"

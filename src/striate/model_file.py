@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from striate.config import ModelCard
+from striate.config import ModelCard, explain
 from striate.errors import DataError
 from striate.files import write_atomic
 
@@ -60,6 +60,4 @@ def _read(path: str | Path, with_weights: bool) -> tuple[dict[str, Tensor], Mode
     try:
         return weights, ModelCard.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}: its model card is not understood ({where}: {first['msg']})") from None
+        raise DataError(f"{path}: its model card is not understood ({explain(error)})") from None

@@ -66,5 +66,16 @@ def run(arguments: list[str]) -> int:
     try:
         result = app(arguments)
     except CycloptsError as error:
-        raise UsageError(f"{error!s}".strip().replace("\n", " ")) from None
+        raise UsageError(refused(error)) from None
     return result if isinstance(result, int) else 0
+
+
+def refused(error: Exception) -> str:
+    """What the parser has against the command line, in one line."""
+    from pydantic import ValidationError
+
+    from striate.config import explain
+
+    if isinstance(error.__cause__, ValidationError):
+        return f"--{explain(error.__cause__)}"
+    return " ".join(str(error).split())

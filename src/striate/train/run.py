@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from striate.config import Recipe
+from striate.config import Recipe, explain
 from striate.errors import DataError, UsageError, did_you_mean
 from striate.files import refuse_overwrite, write_atomic
 
@@ -26,9 +26,7 @@ def make_recipe(options: dict[str, Any], what: str = "option") -> Recipe:
     try:
         return Recipe.model_validate(options)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{what} {where}: {first['msg']} (got {first['input']!r})") from None
+        raise UsageError(f"{what} {explain(error)}") from None
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
