@@ -103,6 +103,9 @@ class Recipe(Settings):
     )
     compile: bool | Literal["auto"] = Field(default="auto", description="torch.compile; auto: when training is long")
     channels_last: bool | Literal["auto"] = Field(default="auto", description="memory layout; auto: yes")
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto", description="of arithmetic on a processor; auto: all, or 1 for tiny pictures"
+    )
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(default="auto", description="reading processes")
     cache: bool | Literal["auto"] = Field(default="auto", description="decode once and keep; auto: up to 4 GiB")
     seed: int = Field(default=0, description="of everything random")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
+
 from striate.config import Recipe
 from striate.data.loaders import read_sample
 from striate.errors import StriateError
@@ -24,9 +26,13 @@ def fit(recipe: Recipe, *, resume: Path | None = None, quiet: bool = False) -> P
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
         StriateError: the loss became NaN, or the disk is full.
     """
-    job = prepare(recipe, resume, quiet)
-    run_epochs(job)
-    finish(job)
+    threads = torch.get_num_threads()
+    try:
+        job = prepare(recipe, resume, quiet)
+        run_epochs(job)
+        finish(job)
+    finally:
+        torch.set_num_threads(threads)
     return job.run
 
 

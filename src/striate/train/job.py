@@ -104,6 +104,7 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
         ]
     else:
         preprocess, notes = Preprocess.model_validate(state["preprocess"]), []
+    torch.set_num_threads(int(recipe.threads))  # recorded in the recipe: another number, another rounding
     task = create_task(dataset.task, classes=dataset.classes, multi_label=dataset.multi_label)
     if recipe.deterministic:
         torch.use_deterministic_algorithms(True, warn_only=True)
