@@ -235,7 +235,7 @@ class _Reader(torch.utils.data.Dataset[Any]):
         if not self.random:
             return index, self.transform(picture)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.seed, "augment", epoch, index))
+            torch.default_generator.manual_seed(seed_of(self.seed, "augment", epoch, index))
             return index, self.transform(picture)
 
 

@@ -220,7 +220,8 @@ def make_trainer(
         model=model,
         net=net,
         normalize=Normalize(preprocess).to(device),
-        optimizer=accelerator.prepare_optimizer(optimizer),
+        # Accelerate's wrapper is for scaled fp16 gradients, and takes 0.2 ms a step
+        optimizer=optimizer if accelerator.scaler is None else accelerator.prepare_optimizer(optimizer),
         schedule=schedule,
         accelerator=accelerator,
         ema=ema,

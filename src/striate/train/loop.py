@@ -95,7 +95,7 @@ class Trainer:
 def train_step(trainer: Trainer, batch: Batch) -> Tensor:
     """One batch: loss, backward and, every `accumulate` batches, the optimiser's step. Returns the loss, detached."""
     recipe, place, accelerator = trainer.recipe, trainer.place, trainer.accelerator
-    torch.manual_seed(seed_of(recipe.seed, "step", place.epoch, place.batch, accelerator.process_index))  # dropout
+    seed_dropout(seed_of(recipe.seed, "step", place.epoch, place.batch, accelerator.process_index), accelerator.device)
     images = trainer.to_device(batch.images)  # float [B, C, H, W]
     targets = batch.targets.to(accelerator.device, non_blocking=True)
     if recipe.mixup or recipe.cutmix:
@@ -115,6 +115,13 @@ def train_step(trainer: Trainer, batch: Batch) -> Tensor:
     if (place.batch + 1) % recipe.accumulate == 0:
         optimizer_step(trainer)
     return detached
+
+
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """What torch.manual_seed does, for the devices in use only: that one takes 0.2 ms where there is no GPU."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def optimizer_step(trainer: Trainer) -> None:
