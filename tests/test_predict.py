@@ -24,7 +24,7 @@ from striate.config import ModelCard, Preprocess
 from striate.data.transforms import eval_transform
 from striate.errors import DataError, ImageError, UsageError
 from striate.images import read_image
-from striate.model import Model, check_fit, load
+from striate.model import Model, load
 from striate.predict import forward, predict_stream
 from striate.results import Classification, Failure
 from striate.sources import Source
@@ -240,6 +240,10 @@ def test_several_labels(photos: Path) -> None:
     model = small_model(multi_label=True, thresholds=[0.0, 1.1, 0.0])
     result = model.predict(photos / "0 ü.png")
     assert set(result.labels) == {"cat", "bird"}
+    assert model.predict(photos / "0 ü.png", threshold=1).labels == ()
+    assert set(model.predict(photos / "0 ü.png", threshold=0).labels) == {"cat", "dog", "bird"}
+    with pytest.raises(UsageError, match=r"0\.\.1"):
+        model.predict(photos / "0 ü.png", threshold=2)
 
 
 def saved_model(path: Path) -> Path:
@@ -269,12 +273,21 @@ def test_saved_and_loaded_is_the_same_model(tmp_path: Path) -> None:
     assert "10 classes" in repr(model)
 
 
-def test_weights_that_do_not_fit_are_named() -> None:
-    expected = nn.Linear(3, 2).state_dict()
-    with pytest.raises(DataError, match=r"1 missing \(first: bias\), 1 unknown \(first: gain\)"):
-        check_fit(expected, {"weight": expected["weight"], "gain": expected["bias"]}, "a")
-    with pytest.raises(DataError, match=r"weight is \[2, 4\] in the file, \[2, 3\]"):
-        check_fit(expected, nn.Linear(4, 2).state_dict(), "a")
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path = saved_model(tmp_path / "model.safetensors")
+    weights = load_file(path)
+    with safe_open(path, "pt") as file:
+        card = file.metadata()
+    name = next(iter(weights))
+    save_file({other: tensor for other, tensor in weights.items() if other != name}, path, card)
+    with pytest.raises(DataError, match=rf"do not fit lenet5: 1 missing \({name}\)"):
+        load(path)
+    save_file(weights | {name: torch.zeros(2, 3)}, path, card)
+    with pytest.raises(DataError, match=rf"1 of another shape \({name} 2×3 in the file"):
+        load(path)
 
 
 def test_weights_without_card_say_what_to_do(tmp_path: Path) -> None:

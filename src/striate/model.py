@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from striate.backbones.weights import mismatches
 from striate.config import ModelCard
 from striate.data.transforms import Normalize, eval_transform
 from striate.device import pick_device
@@ -51,7 +53,10 @@ class Model:
         task = create_task(card.task, classes=card.classes, **card.task_arguments)
         with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced must not disturb the caller
             module = task.build(card.architecture, card.preprocess.channels, **card.arguments)
-        check_fit(module.state_dict(), weights, f"{path}: {card.architecture}")
+        if problems := mismatches(module.state_dict(), weights):
+            raise DataError(
+                f"{path}: its weights do not fit {card.architecture}: {'; '.join(problems)}. Made by another version?"
+            )
         module.load_state_dict(weights)
         return cls(module, card, device)
 
@@ -77,6 +82,7 @@ class Model:
         batch: int | Literal["auto"] = "auto",
         workers: int | Literal["auto"] = "auto",
         on_error: Literal["skip", "raise"] = "skip",
+        threshold: float | None = None,
     ) -> Any:
         """Results for pictures: one picture in, one result out; several in, a list out, in their order.
 
@@ -85,13 +91,14 @@ class Model:
             batch: pictures computed at once.
             workers: threads that read pictures.
             on_error: `skip` puts a Failure where a picture of several could not be read.
+            threshold: from which probability on a label holds, instead of the thresholds stored in the model.
 
         Raises:
             DataError: nothing is there; the one picture cannot be read, or with `on_error="raise"` any of several.
-            UsageError: this cannot be a picture.
+            UsageError: this cannot be a picture; a threshold outside 0..1, or for a model that has none.
         """
         found, is_single = expand(sources)
-        results = list(self._stream(found, batch, workers, "raise" if is_single else on_error))
+        results = list(self._stream(found, batch, workers, "raise" if is_single else on_error, threshold))
         return results[0] if is_single else results
 
     def predict_stream(
@@ -101,18 +108,21 @@ class Model:
         batch: int | Literal["auto"] = "auto",
         workers: int | Literal["auto"] = "auto",
         on_error: Literal["skip", "raise"] = "skip",
+        threshold: float | None = None,
     ) -> Iterator[Result | Failure]:
         """As `predict`, one by one in bounded memory: `sources` may be a generator of millions."""
-        return self._stream(expand(sources)[0], batch, workers, on_error)
+        return self._stream(expand(sources)[0], batch, workers, on_error, threshold)
 
-    def _stream(self, found: Any, batch: int | str, workers: int | str, on_error: Any) -> Iterator[Result | Failure]:
+    def _stream(
+        self, found: Any, batch: int | str, workers: int | str, on_error: Any, threshold: float | None
+    ) -> Iterator[Result | Failure]:
         if on_error not in ("skip", "raise"):
             raise UsageError(f'on_error "{on_error}" is not known; use "skip" or "raise"')
         preprocess = self.card.preprocess
         return predict_stream(
             self._network,
             eval_transform(preprocess),
-            self.task.decode,
+            partial(self.task.decode, threshold=threshold),
             found,
             device=self.device,
             batch=automatic_batch(preprocess.size, self.device) if batch == "auto" else _positive("batch", batch),
@@ -152,27 +162,6 @@ def load(path: str | Path, device: str = "auto") -> Model:
         UsageError: no such device here.
     """
     return Model.load(path, device)
-
-
-def check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str) -> None:
-    """Refuse weights that are not exactly the network's.
-
-    Raises:
-        DataError: names the first that is missing, too much or of another shape, and how many there are.
-    """
-    missing = [name for name in expected if name not in weights]
-    extra = [name for name in weights if name not in expected]
-    if missing or extra:
-        told = [
-            f"{len(names)} {word} (first: {names[0]})"
-            for word, names in (("missing", missing), ("unknown", extra))
-            if names
-        ]
-        raise DataError(f"{where}: its weights do not fit: {', '.join(told)}. The file was made by another version?")
-    for name, tensor in expected.items():
-        if tensor.shape != weights[name].shape:
-            shapes = f"{list(weights[name].shape)} in the file, {list(tensor.shape)} in the network"
-            raise DataError(f"{where}: its weights do not fit: {name} is {shapes}. The card was changed?")
 
 
 def _positive(name: str, value: int | str) -> int:

@@ -73,7 +73,6 @@ def predict(
         if value is not None and value < 1:
             raise UsageError(f"--{name} must be at least 1, not {value}")
     loaded = Model.load(find_model(model), device)
-    _check_threshold(loaded, threshold)
     found, _ = expand(sources[0] if len(sources) == 1 else sources)
     files: list[Path] = []
     counts: Counter[str] = Counter()
@@ -85,9 +84,8 @@ def predict(
             write = stack.enter_context(open_writer(target, top=top, overwrite=overwrite))
             files.append(target)
         drawer = _drawer(draw, overwrite, str(model)) if draw is not None else None
-        results = loaded.predict_stream(islice(found, limit), batch=batch)
+        results = loaded.predict_stream(islice(found, limit), batch=batch, threshold=threshold)
         for result in _with_progress(results):
-            result = _with_threshold(result, threshold)
             _count(counts, result)
             if write is not None:
                 write(result)
@@ -120,25 +118,6 @@ def find_model(path: Path) -> Path:
         raise DataError(f"{path}: no such model file. Train one first: striate train DATA")
     near = did_you_mean(str(path), map(str, known)) or f" Newest: {', '.join(map(str, known[:3]))}"
     raise DataError(f"{path}: no such model file.{near}")
-
-
-def _check_threshold(model: Any, threshold: float | None) -> None:
-    if threshold is None:
-        return
-    if not 0 <= threshold <= 1:
-        raise UsageError(f"--threshold must be in 0..1, not {threshold}")
-    if not model.task.arguments.get("multi_label"):
-        raise UsageError("--threshold is for models that give several labels; this one gives exactly one a picture")
-
-
-def _with_threshold(result: Result | Failure, threshold: float | None) -> Any:
-    from dataclasses import replace
-
-    from striate.results import Classification
-
-    if threshold is None or not isinstance(result, Classification):
-        return result
-    return replace(result, thresholds=[threshold] * len(result.classes))
 
 
 def _count(counts: Counter[str], result: Any) -> None:

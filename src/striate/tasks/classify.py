@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from striate.backbones import create_model
 from striate.data.sample import Sample
+from striate.errors import UsageError
 from striate.results import Classification, Result
 from striate.tasks.calibration import fit_temperature, tune_thresholds
 from striate.tasks.classification_metrics import ClassificationMetrics
@@ -91,14 +92,21 @@ class Classify:
         outputs = outputs.float()
         return outputs.sigmoid() if self.multi_label else (outputs / self.temperature).softmax(1)
 
-    def decode(self, outputs: Tensor, sources: Sequence[Any]) -> list[Result]:
+    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
         rows = self.probabilities(outputs).cpu()
+        thresholds = self.thresholds
+        if threshold is not None:
+            if not self.multi_label:
+                raise UsageError("a threshold is for models that give several labels; this one gives one a picture")
+            if not 0 <= threshold <= 1:
+                raise UsageError(f"a threshold must be in 0..1, not {threshold}")
+            thresholds = [threshold] * len(self.classes)
         return [
             Classification(
                 source=source,
                 classes=self.classes,
                 probabilities=row,
-                thresholds=self.thresholds if self.multi_label else None,
+                thresholds=thresholds if self.multi_label else None,
             )
             for source, row in zip(sources, rows, strict=True)
         ]

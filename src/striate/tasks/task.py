@@ -70,8 +70,12 @@ class Task(Protocol):
         """Set what decoding needs (temperature, thresholds) from outputs on the validation split."""
         ...
 
-    def decode(self, outputs: Tensor, sources: Sequence[Any]) -> list[Result]:
-        """One typed result a picture."""
+    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
+        """One typed result a picture; a `threshold` (0..1) takes the place of those stored.
+
+        Raises:
+            UsageError: the threshold is not in 0..1, or this task has no use for one.
+        """
         ...
 
     def metrics(self) -> Metrics: ...
