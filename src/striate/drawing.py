@@ -58,8 +58,8 @@ def caption_font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Text that fits, its end replaced by an ellipsis where it must be; on one line."""
-    text = " ".join(text.split())
+    """Text that fits, its end replaced by an ellipsis where it must be; on one line, with spaces for control codes."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -59,6 +59,7 @@ def test_wide_pictures_keep_their_shape() -> None:
     title=st.text(max_size=80),
     columns=st.integers(1, 9),
 )
+@example(shapes=[], caption="", title="\r", columns=1)  # Raqm refuses control codes
 @settings(max_examples=25, deadline=None)
 def test_any_pictures_and_any_words_make_a_sheet(shapes, caption, title, columns) -> None:
     pictures = [torch.zeros(shape, dtype=torch.uint8) for shape in shapes]

@@ -11,14 +11,14 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from striate.data.sample import Dataset, Sample
-from striate.drawing import caption_font
+from striate.drawing import caption_font, shortened
 from striate.errors import ImageError
 from striate.images import read_image
 
 PAPER, INK, FAINT, RULE = "#ffffff", "#1f2328", "#6a737d", "#e4e7eb"
 MARGIN, GAP = 24, 10
 TITLE, LABEL, CAPTION = 22, 16, 12  # sizes of letters in pixels
-MOST_LABEL = 220  # pixels; a longer name of a group is cut
+MOST_LABEL, MOST_TITLE = 220, 1600  # pixels; a longer name of a group, or line of the title, is cut
 MOST_ROWS = 24
 
 
@@ -48,16 +48,17 @@ def contact_sheet(
     assert len(pictures) == len(captions)
     rows = _rows(list(groups) if groups is not None else [""] * len(pictures), columns)
     widest = max((len(row) for _, row in rows), default=1)
-    label_width = 0
-    if groups is not None:
-        label_width = min(MOST_LABEL, max((_width(name, LABEL) for name, _ in rows), default=0)) + 2 * GAP
+    labels = [_cut(name, LABEL, MOST_LABEL) for name, _ in rows]
+    label_width = 0 if groups is None else max((_width(label, LABEL) for label in labels), default=0) + 2 * GAP
     caption_height = CAPTION + 8 if any(captions) else 0
-    title_lines = title.split("\n") if title else []
+    title_lines = [
+        _cut(line, _title_size(at), MOST_TITLE) for at, line in enumerate(title.split("\n") if title else [])
+    ]
     title_height = (TITLE + LABEL * (len(title_lines) - 1) + 2 * GAP) if title_lines else 0
 
     grid_width = widest * (tile + GAP) - GAP
     title_width = max((_width(line, _title_size(at)) for at, line in enumerate(title_lines)), default=0)
-    width = 2 * MARGIN + max(label_width + grid_width, min(title_width, 1600))
+    width = 2 * MARGIN + max(label_width + grid_width, title_width)
     height = 2 * MARGIN + title_height + len(rows) * (tile + caption_height + GAP) - GAP * bool(rows)
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -68,9 +69,8 @@ def contact_sheet(
         y += LABEL + 4 if at else TITLE + 6
     y = MARGIN + title_height
     before = ""
-    for name, row in rows:
+    for label, (name, row) in zip(labels, rows, strict=True):
         if name and name != before:
-            label = _cut(name, LABEL, MOST_LABEL)
             draw.text((MARGIN, y + tile / 2), label, fill=INK, font=caption_font(LABEL), anchor="lm")
         before = name
         x = MARGIN + label_width
@@ -156,19 +156,13 @@ def _fitted(picture: Tensor, tile: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
+def _title_size(line: int) -> int:
+    return LABEL if line else TITLE
+
+
 def _cut(text: str, size: int, most: float) -> str:
-    """The text, or as much of its beginning as fits in `most` pixels, and an ellipsis."""
-    text = text.replace("\n", " ")
-    if _width(text, size) <= most:
-        return text
-    while text and _width(text + "…", size) > most:
-        text = text[:-1]
-    return text + "…"
+    return shortened(text, caption_font(size), most)
 
 
 def _width(text: str, size: int) -> int:
     return int(caption_font(size).getlength(text)) + 1
-
-
-def _title_size(line: int) -> int:
-    return LABEL if line else TITLE
