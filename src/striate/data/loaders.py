@@ -8,6 +8,8 @@ torchvision's transforms in worker processes.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -192,7 +194,7 @@ class Split:
                     pin_memory=torch.cuda.is_available(),
                 )
             try:
-                for results in self._loader:
+                for results in _without_signal(self._loader):
                     start += 1
                     good = [(index, image) for index, image in results if isinstance(image, Tensor)]
                     skipped = [str(image) for _, image in results if not isinstance(image, Tensor)]
@@ -200,11 +202,29 @@ class Split:
                         indices = torch.tensor([index for index, _ in good])
                         images = torch.stack([image for _, image in good])
                         yield Batch(images, self.targets[indices], indices, skipped)
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error) or self.workers == 0:
+            except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+                if self.workers == 0 or not _tells_of_death(error):
                     raise
                 self.skipped.append(f"a reading process died ({error}); going on without reading processes")
                 self.workers, self._loader = 0, None
+
+
+def _tells_of_death(error: Exception) -> bool:
+    """Whether this is how a dead reading process shows: torch says so, or the tensors that it shared are gone."""
+    if isinstance(error, RuntimeError):
+        return "DataLoader worker" in str(error)
+    return "Caught" not in str(error)  # an error inside a living one comes with its traceback
+
+
+def _without_signal(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Begin to iterate, and take back the SIGCHLD handler that torch sets: it raises wherever the main thread happens
+    to be when a worker dies, in the middle of a training step. The loader itself notices within five seconds."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = iter(loader)
+    signal.signal(signal.SIGCHLD, before)
+    return batches
 
 
 class _Rows:
