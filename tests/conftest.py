@@ -34,3 +34,15 @@ def unpacked(name: str) -> Path:
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
     return unpacked
+
+
+@pytest.fixture(scope="session")
+def shared_file() -> Callable[[str], Path]:
+    """A file of the shared data by its name, or a skip."""
+
+    def found(name: str) -> Path:
+        if not (DATA / name).exists():
+            pytest.skip(f"needs {name}: set STRIATE_TEST_DATA to the folder that holds it")
+        return DATA / name
+
+    return found

@@ -66,7 +66,7 @@ def test_receptive_fields_are_where_the_gradient_reaches(name, arguments, stage,
             if isinstance(child, nn.MaxPool2d):
                 setattr(module, key, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
     images = torch.ones(1, 3, side, side, dtype=torch.float64, requires_grad=True)
-    maps = model.double().eval().features(images)[stage]
+    maps = model.double().eval().feature_maps(images)[stage]
     maps[0, 0, maps.shape[2] // 2, maps.shape[3] // 2].backward()
     assert images.grad is not None
     reached = images.grad[0, 0].abs() > 0

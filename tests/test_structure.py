@@ -19,6 +19,7 @@ FLOORS = {
     "files": 1,
     "drawing": 1,
     "device": 1,
+    "download": 1,
     "picture_headers": 1,
     "remote": 1,
     "images": 2,

@@ -56,7 +56,21 @@ class Recipe(Settings):
     model: str = Field(
         default="auto", description="a name (see: striate models) or a line such as conv32-relu-pool-fc64"
     )
-    weights: str | None = Field(default=None, description="start from this model file")
+    weights: str | None = Field(
+        default=None, description="start from these: a file, imagenet, or hf://owner/repository"
+    )
+    accept_license: bool = Field(default=False, description="take weights whose licence forbids commercial use")
+    transfer: Literal["auto", "none", "features", "finetune"] = Field(
+        default="auto",
+        description="what to learn on top of weights: features: the head alone; finetune: the head, then the body",
+    )
+    frozen_stages: int = Field(default=0, ge=0, description="finetune: the first stages that stay as they are")
+    layer_decay: float = Field(
+        default=0.7, gt=0, le=1, description="finetune: learning rate of a stage, over that of the stage after it"
+    )
+    freeze_bn: bool | Literal["auto"] = Field(
+        default="auto", description="finetune: keep the statistics of batch norms; auto: up to 5,000 pictures"
+    )
     name: str | None = Field(default=None, description="name of the run; the data's name when not given")
     out: str = Field(default="runs", description="folder of all runs")
     epochs: int = Field(default=0, ge=0, description="0: chosen for the data")
@@ -81,7 +95,9 @@ class Recipe(Settings):
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients are added before a step")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights; 0: none")
     # regularisation
-    dropout: float | None = Field(default=None, ge=0, lt=1, description="before the classifier")
+    dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="before the classifier; the network's own when not given"
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the truth spread over all classes")
     mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: none")
     cutmix: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: none")

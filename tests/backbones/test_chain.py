@@ -23,7 +23,7 @@ def test_the_line_of_the_lecture_is_this_network():
     images = torch.rand(2, 1, 28, 28)
     torch.testing.assert_close(model(images), by_hand(images))
     assert model.arguments == {"image_size": [28, 28]}
-    assert {name: tuple(stage) for name, stage in model.stages.items()} == {
+    assert {name: tuple(stage) for name, stage in model.pyramid.items()} == {
         "stage1": (32, 1),
         "stage2": (64, 2),
         "stage3": (64, 4),

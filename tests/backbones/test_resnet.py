@@ -1,4 +1,4 @@
-"""ResNets against torchvision's, the paper's counts, and real weights on real pictures."""
+"""ResNets, ResNeXts and wide ones against torchvision's, the papers' claims, and real weights on real pictures."""
 
 import pytest
 import torch
@@ -8,13 +8,19 @@ from torchvision.io import decode_image
 
 from striate.backbones import create_model
 from striate.errors import UsageError
+from striate.network_summary import summarize
 
-TORCHVISION = {  # ../shared/NUMBERS.md
-    "resnet18": 11_689_512,
-    "resnet34": 21_797_672,
-    "resnet50": 25_557_032,
-    "resnet101": 44_549_160,
-    "resnet152": 60_192_808,
+TORCHVISION = {  # parameters and giga-multiply-adds: ../shared/NUMBERS.md; the last row: torchvision's metadata
+    "resnet18": (11_689_512, 1.814),
+    "resnet34": (21_797_672, 3.664),
+    "resnet50": (25_557_032, 4.089),
+    "resnet101": (44_549_160, 7.801),
+    "resnet152": (60_192_808, 11.514),
+    "resnext50_32x4d": (25_028_904, 4.23),
+    "resnext101_32x8d": (88_791_336, 16.414),
+    "resnext101_64x4d": (83_455_272, 15.46),
+    "wide_resnet50_2": (68_883_240, 11.398),
+    "wide_resnet101_2": (126_886_696, 22.753),
 }
 CIFAR = {"resnet20_cifar": 269_722, "resnet56_cifar": 853_018, "resnet110_cifar": 1_727_962}
 
@@ -23,13 +29,23 @@ def count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def randomise_norms(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5), nn.init.normal_(module.bias, std=0.2)
+            nn.init.normal_(module.running_mean, std=0.2), nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return model
+
+
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_names_shapes_and_counts_are_torchvisions(name):
     with torch.device("meta"):
         ours, theirs = create_model(name), torchvision.models.get_model(name)
     shapes = [{key: value.shape for key, value in model.state_dict().items()} for model in (ours, theirs)]
     assert list(shapes[0].items()) == list(shapes[1].items())
-    assert count(ours) == TORCHVISION[name]
+    parameters, multiply_adds = TORCHVISION[name]
+    assert count(ours) == parameters
+    assert summarize(ours, (3, 224, 224)).multiply_adds == pytest.approx(multiply_adds * 1e9, rel=0.001)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
@@ -55,15 +71,24 @@ def test_initialisation_outputs_and_gradients_are_torchvisions(name):
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("output_stride", "replaced"), [(16, [False, False, True]), (8, [False, True, True])])
-def test_dilation_is_torchvisions(output_stride, replaced):
-    ours = create_model("resnet50", output_stride=output_stride, num_classes=5).eval()
-    theirs = torchvision.models.resnet50(replace_stride_with_dilation=replaced, num_classes=5).eval()
+@pytest.mark.parametrize(
+    ("name", "output_stride", "replaced"),
+    [
+        ("resnet50", 16, [False, False, True]),
+        ("resnet50", 8, [False, True, True]),
+        ("resnet50", 4, [True, True, True]),
+        ("resnext50_32x4d", 32, [False, False, False]),
+        ("resnext50_32x4d", 8, [False, True, True]),
+    ],
+)
+def test_outputs_and_dilation_are_torchvisions(name, output_stride, replaced):
+    ours = randomise_norms(create_model(name, output_stride=output_stride, num_classes=5)).eval()
+    theirs = torchvision.models.get_model(name, replace_stride_with_dilation=replaced, num_classes=5).eval()
     theirs.load_state_dict(ours.state_dict())
     with torch.no_grad():
         images = torch.randn(1, 3, 64, 64)
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
-    assert ours.stages["layer4"].reduction == output_stride
+    assert ours.pyramid["layer4"].reduction == output_stride
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
@@ -74,7 +99,7 @@ def test_dilated_features_hold_the_strided_ones(name):
     dilated.load_state_dict(strided.state_dict())
     with torch.no_grad():
         images = torch.randn(1, 3, 96, 96)
-        coarse, fine = strided.features(images)["layer4"], dilated.features(images)["layer4"]
+        coarse, fine = strided.feature_maps(images)["layer4"], dilated.feature_maps(images)["layer4"]
     assert fine.shape[-1] == 2 * coarse.shape[-1]
     torch.testing.assert_close(fine[..., ::2, ::2], coarse, rtol=1e-4, atol=1e-4)
 
@@ -88,6 +113,26 @@ def test_counts_of_the_cifar_networks(name):
             assert count(create_model(name.replace("resnet", "plain"), num_classes=10)) == CIFAR[name]
 
 
+def test_groups_are_many_thin_bottlenecks_side_by_side():
+    """ResNeXt, figure 3: the block in groups (c) is the sum of 32 paths of its own convolutions (a)."""
+    block = randomise_norms(create_model("resnext50_32x4d", num_classes=0).layer1[1]).eval()
+
+    def cut(norm: nn.BatchNorm2d, values: torch.Tensor, part: slice) -> torch.Tensor:
+        numbers = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        return nn.functional.batch_norm(values, *(number[part] for number in numbers)).relu()
+
+    x = torch.randn(2, 256, 9, 7)
+    paths = []
+    with torch.no_grad():
+        for start in range(0, 128, 4):
+            part = slice(start, start + 4)  # 32x4d: 32 paths, 4 wide
+            path = cut(block.bn1, nn.functional.conv2d(x, block.conv1.weight[part]), part)
+            path = cut(block.bn2, nn.functional.conv2d(path, block.conv2.weight[part], padding=1), part)
+            paths.append(nn.functional.conv2d(path, block.conv3.weight[:, part]))
+        assert len(paths) == 32
+        torch.testing.assert_close(block(x), (x + block.bn3(sum(paths))).relu(), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("plain", "residual"), [("plain18", "resnet18"), ("plain34", "resnet34")])
 def test_plain_twins_are_the_residual_ones_without_shortcuts(plain, residual):
     with torch.device("meta"):
@@ -98,7 +143,7 @@ def test_plain_twins_are_the_residual_ones_without_shortcuts(plain, residual):
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20_cifar"])
 def test_zero_residual_weights_make_every_block_the_identity(name):
     model = create_model(name, num_classes=0, zero_init_residual=True).eval()
-    values = torch.rand(1, model.stages["layer1"].channels, 8, 8)  # not negative: relu lets it pass
+    values = torch.rand(1, model.pyramid["layer1"].channels, 8, 8)  # not negative: relu lets it pass
     with torch.no_grad():
         assert torch.equal(model.layer1[1:](values), values)
     plain = create_model("plain18", num_classes=0, zero_init_residual=True).eval()
@@ -109,8 +154,8 @@ def test_zero_residual_weights_make_every_block_the_identity(name):
 def test_the_stem_for_small_pictures():
     model = create_model("resnet18", stem="cifar", num_classes=10)
     assert model.conv1.weight.shape == (64, 3, 3, 3)
-    assert [stage.reduction for stage in model.stages.values()] == [1, 1, 2, 4, 8]
-    assert model.features(torch.zeros(1, 3, 32, 32))["layer4"].shape == (1, 512, 4, 4)
+    assert [stage.reduction for stage in model.pyramid.values()] == [1, 1, 2, 4, 8]
+    assert model.feature_maps(torch.zeros(1, 3, 32, 32))["layer4"].shape == (1, 512, 4, 4)
 
 
 def test_output_stride_below_the_stem_is_refused():

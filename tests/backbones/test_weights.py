@@ -52,19 +52,31 @@ def test_another_number_of_classes_starts_a_fresh_classifier(model, tmp_path):
     assert torch.equal(create_model(NAME, num_classes=0, weights=path).bn1.bias, model.bn1.bias)
 
 
+def test_a_grey_picture_answers_as_its_three_equal_channels(model, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(model.state_dict(), path)
+    grey = torch.rand(2, 1, 32, 32)
+    expected = model.eval()(grey.expand(-1, 3, -1, -1))
+    of_one = create_model(NAME, num_classes=10, in_chans=1, weights=path).eval()
+    torch.testing.assert_close(of_one(grey), expected, rtol=1e-4, atol=1e-5)
+    of_six = create_model(NAME, num_classes=10, in_chans=6, weights=path).eval()
+    twice = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(of_six(torch.cat([twice, twice], 1)), model(twice), rtol=1e-4, atol=1e-5)
+
+
 def test_what_does_not_fit_is_named(model, tmp_path):
     path = tmp_path / "weights.pth"
     weights = dict(model.state_dict())
     del weights["layer2.0.conv1.weight"]
     weights["layer9.weight"] = torch.zeros(1)
-    weights["conv1.weight"] = torch.zeros(16, 1, 3, 3)
+    weights["conv1.weight"] = torch.zeros(16, 3, 5, 5)
     torch.save(weights, path)
     with pytest.raises(DataError) as caught:
         create_model(NAME, num_classes=10, weights=path)
     text = str(caught.value)
     assert "1 missing (layer2.0.conv1.weight)" in text
     assert "1 unknown (layer9.weight)" in text
-    assert "conv1.weight 16×1×3×3 in the file, 16×3×3×3 here" in text
+    assert "conv1.weight 16×3×5×5 in the file, 16×3×3×3 here" in text
 
 
 class Trap:

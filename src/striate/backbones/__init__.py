@@ -8,64 +8,62 @@ from fnmatch import fnmatchcase
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from striate.backbones.backbone import Backbone, FeatureList, Stage
+from torch import nn
+
+from striate.backbones import (
+    alexnet,
+    convnext,
+    efficientnet,
+    googlenet,
+    inception,
+    lenet,
+    mini_xception,
+    mlp,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    nasnet,
+    preact_resnet,
+    resnet,
+    squeezenet,
+    vgg,
+)
+from striate.backbones.backbone import CIFAR, Backbone, Canonical, Entry, FeatureList, Stage
 from striate.backbones.chain import Chain
 from striate.backbones.chain_parser import WORDS
-from striate.backbones.lenet import LeNet5
-from striate.backbones.mlp import MLP
-from striate.backbones.resnet import RESNETS, Bottleneck, ResNet
+from striate.backbones.public_weights import find_weights, local_file
+from striate.backbones.timm_backbone import PREFIX, timm_entry
 from striate.backbones.weights import load_weights
 from striate.errors import UsageError, did_you_mean
 
-__all__ = ["CANONICAL_CHAIN", "MODELS", "Backbone", "Canonical", "Entry", "FeatureList", "Stage"]
-__all__ += ["create_model", "is_chain", "list_models"]
+__all__ = ["FAMILIES", "MODELS", "Backbone", "Canonical", "Entry", "FeatureList", "Stage"]
+__all__ += ["canonical_of", "create_model", "is_chain", "list_models"]
 
 
-class Canonical(NamedTuple):
-    """What a network was made for: pictures [channels, height, width] of so many classes."""
-
-    channels: int
-    size: tuple[int, int]
-    classes: int
-
-
-class Entry(NamedTuple):
-    build: Callable[..., Backbone]
-    about: str
-    source: str
-    canonical: Canonical
-
-
-IMAGENET = Canonical(3, (224, 224), 1000)
-CIFAR = Canonical(3, (32, 32), 10)
 CANONICAL_CHAIN = CIFAR
 
-_HE = "He et al. 2016"
-_LECUN = "LeCun et al. 1998"
-_RUMELHART = "Rumelhart et al. 1986"
-
-
-def _about_resnet(name: str) -> str:
-    variant = RESNETS[name]
-    layers = sum(variant.depths) * (3 if variant.block is Bottleneck else 2) + 2
-    if variant.stem == "cifar":
-        kind = "for 32x32"
-    else:
-        kind = "bottleneck blocks" if variant.block is Bottleneck else "basic blocks"
-    shortcuts = {"none": ", no shortcuts", "pad": ", padded shortcuts"}.get(variant.shortcut, "")
-    return f"{layers} layers, {kind}{shortcuts}"
-
-
-MODELS: dict[str, Entry] = {
-    "lenet5": Entry(LeNet5, "5 layers, tanh, average pooling", _LECUN, Canonical(1, (32, 32), 10)),
-    "mlp": Entry(MLP, "fully connected: no convolution", _RUMELHART, Canonical(1, (28, 28), 10)),
-    **{
-        name: Entry(partial(ResNet, variant), _about_resnet(name), _HE, CIFAR if name.endswith("_cifar") else IMAGENET)
-        for name, variant in RESNETS.items()
-    },
+# a new family: its file, and its line here
+FAMILIES: dict[str, dict[str, Entry]] = {
+    "lenet": lenet.MODELS,
+    "mlp": mlp.MODELS,
+    "alexnet": alexnet.MODELS,
+    "vgg": vgg.MODELS,
+    "squeezenet": squeezenet.MODELS,
+    "googlenet": googlenet.MODELS,
+    "inception": inception.MODELS,
+    "resnet": resnet.MODELS,
+    "preact_resnet": preact_resnet.MODELS,
+    "convnext": convnext.MODELS,
+    "mobilenet_v1": mobilenet_v1.MODELS,
+    "mobilenet_v2": mobilenet_v2.MODELS,
+    "mobilenet_v3": mobilenet_v3.MODELS,
+    "efficientnet": efficientnet.MODELS,
+    "nasnet": nasnet.MODELS,
+    "mini_xception": mini_xception.MODELS,
 }
+MODELS: dict[str, Entry] = {name: entry for family in FAMILIES.values() for name, entry in family.items()}
 
 
 def create_model(
@@ -77,20 +75,27 @@ def create_model(
     out_indices: Sequence[int] | None = None,
     output_stride: int = 32,
     weights: str | Path | None = None,
-    dropout: float | None = 0.0,
+    accept_license: bool = False,
+    linear_head: bool = False,
+    dropout: float | None = None,
     image_size: Sequence[int] | None = None,
     **arguments: Any,
 ) -> Backbone | FeatureList:
     """Build a network: images float [B, in_chans, H, W] -> logits [B, num_classes].
 
     Args:
-        name: one of `list_models()`, or a one-line network (`striate.backbones.chain`).
+        name: one of `list_models()`, `timm/` and a name of timm's, or a one-line network (`striate.backbones.chain`).
         num_classes: 0 gives the pooled features instead of logits.
         features_only: the forward gives a list of feature maps instead; `channels()` and `reductions()` describe it.
         out_indices: which stages those are, from 0; all when not given.
-        output_stride: the smallest reduction wanted (ResNets): 8 or 16 turn later strides into dilations.
-        weights: path of a `.safetensors`, `.pth` or `.th`; see `striate.backbones.weights`.
-        dropout: before the classifier.
+        output_stride: the smallest reduction wanted: 8 or 16 turn later strides into dilations.
+        weights: `imagenet`, `hf://owner/repository`, or the path of a `.safetensors`, `.pth`, `.th` or Keras `.hdf5`;
+            fetched once (`striate.backbones.public_weights`), fitted to `in_chans` and `num_classes`
+            (`striate.backbones.weights`).
+        accept_license: take weights whose licence forbids commercial use.
+        linear_head: where the classifier is not a linear layer on pooled features (SqueezeNet's is a convolution), put
+            one there instead; what transfer learning wants.
+        dropout: before the classifier; the family's own when not given (AlexNet and VGG 0.5, ResNets none).
         image_size: (height, width) for networks bound to one size (mlp, lenet5, lines with fc); others ignore it.
         arguments: the family's own: `stem`, `zero_init_residual` (ResNets), `hidden`, `activation` (mlp, lenet5).
 
@@ -102,7 +107,7 @@ def create_model(
 
     Raises:
         UsageError: an unknown name or argument, or a value that cannot be meant.
-        DataError: weights that do not fit.
+        DataError: weights that do not fit, or cannot be fetched.
     """
     _check_counts(num_classes, in_chans)
     dropout = _checked_dropout(dropout)
@@ -121,13 +126,19 @@ def create_model(
     bound = {"image_size": size} if "image_size" in known else {}
 
     classes = 0 if features_only else num_classes
-    backbone = build(num_classes=classes, in_chans=in_chans, dropout=dropout, **bound, **own)
+    own |= {} if dropout is None else {"dropout": dropout}
+    backbone = build(num_classes=classes, in_chans=in_chans, **bound, **own)
+    replaced = linear_head and classes > 0 and not isinstance(backbone.get_submodule(backbone.last_layer), nn.Linear)
+    if replaced:
+        backbone = build(num_classes=0, in_chans=in_chans, **bound, **own)
     backbone.architecture = name
-    backbone.arguments = own | ({"dropout": dropout} if dropout else {})
+    backbone.arguments = own | ({"linear_head": True} if replaced else {})
     if backbone.image_size is not None:
         backbone.arguments["image_size"] = list(backbone.image_size)
     if weights is not None:
-        load_weights(backbone, weights)
+        load_weights(backbone, local_file(find_weights(weights, name), accept_license))
+    if replaced:
+        backbone.give_linear_head(num_classes)
     return FeatureList(backbone, out_indices) if features_only else backbone
 
 
@@ -141,16 +152,25 @@ def list_models(pattern: str | None = None) -> list[str]:
 
 def is_chain(name: str) -> bool:
     """Whether a name is meant as a one-line network: it has its signs, and is no misspelt name."""
-    if name in MODELS:
+    if name in MODELS or name.startswith(PREFIX):
         return False
     first = name.lstrip("(").partition("-")[0]
     starts_like_one = any(first.startswith(word) for word in WORDS)
     return starts_like_one or "(" in name or ("-" in name and not did_you_mean(name, MODELS))
 
 
+def canonical_of(name: str) -> Canonical:
+    """What a network was made for; of a one-line network, what is usual."""
+    if name in MODELS:
+        return MODELS[name].canonical
+    return timm_entry(name).canonical if name.startswith(PREFIX) else CANONICAL_CHAIN
+
+
 def _builder(name: str) -> Callable[..., Backbone]:
     if name in MODELS:
         return MODELS[name].build
+    if name.startswith(PREFIX):
+        return timm_entry(name).build
     if is_chain(name):
         return partial(Chain, name)
     raise UsageError(f'no network is called "{name}".{did_you_mean(name, MODELS)} See: striate models')
@@ -163,9 +183,9 @@ def _check_counts(num_classes: object, in_chans: object) -> None:
         raise UsageError(f"in_chans must be a whole number from 1, not {in_chans!r}")
 
 
-def _checked_dropout(dropout: object) -> float:
+def _checked_dropout(dropout: object) -> float | None:
     if dropout is None:
-        return 0.0
+        return None
     if not isinstance(dropout, Real) or not 0 <= float(dropout) < 1:
         raise UsageError(f"dropout must be a probability from 0 to below 1, not {dropout!r}")
     return float(dropout)

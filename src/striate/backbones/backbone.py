@@ -5,8 +5,8 @@ The names of the layers are the names in the state dict, so families that torchv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -20,35 +20,68 @@ class Stage(NamedTuple):
     reduction: int
 
 
+class Canonical(NamedTuple):
+    """What a network was made for: pictures [channels, height, width] of so many classes."""
+
+    channels: int
+    size: tuple[int, int]
+    classes: int
+
+
+IMAGENET = Canonical(3, (224, 224), 1000)
+CIFAR = Canonical(3, (32, 32), 10)
+
+
+class Entry(NamedTuple):
+    """One network that has a name. `build(num_classes=…, in_chans=…, dropout=…, **own)` makes it."""
+
+    build: Callable[..., Backbone]
+    about: str
+    source: str
+    canonical: Canonical = IMAGENET
+
+
+class WithAuxiliary(NamedTuple):
+    """What a network with auxiliary classifiers gives while it trains: each one's loss counts `weight` times."""
+
+    logits: Tensor
+    auxiliary: tuple[Tensor, ...]
+    weight: float
+
+
 class Backbone(nn.Module):
     """A function from images [B, C, H, W] to logits [B, num_classes], or to its stages by name.
 
     Attributes:
-        stages: name -> (channels, reduction), from the picture to the deepest.
+        pyramid: name of a stage -> (channels, reduction), from the picture to the deepest.
         num_features: width of what the classifier reads.
-        classifier: name of the last layer; it is `nn.Identity` where num_classes is 0.
-        image_size: (height, width) the network is bound to, None where it takes any.
+        last_layer: name of the classifier; it is `nn.Identity` where num_classes is 0.
+        auxiliary: names of layers that only training uses (GoogLeNet's extra classifiers).
+        image_size: (height, width) the network is bound to, None where it takes any from `smallest` on.
+        smallest: the shortest side it takes.
         architecture, arguments: `create_model(architecture, num_classes=…, in_chans=…, **arguments)` builds it again.
     """
 
-    classifier = "fc"
+    last_layer: str = "fc"
+    auxiliary: ClassVar[tuple[str, ...]] = ()
     image_size: tuple[int, int] | None = None
+    smallest: int = 1
     architecture: str = ""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
         self.arguments: dict[str, Any] = {}
-        self.stages: dict[str, Stage] = {}
+        self.pyramid: dict[str, Stage] = {}
         self.stage_layers: dict[str, tuple[str, ...]] = {}
         self.head_layers: tuple[str, ...] = ()
 
     def add_stage(self, name: str, stage: Stage, layers: Sequence[str]) -> None:
-        """Say that the children `layers`, run in this order, make the stage `name`."""
-        self.stages[name] = stage
+        """Say that `layers` (`conv1`, `features.0`), run in this order, make the stage `name`."""
+        self.pyramid[name] = stage
         self.stage_layers[name] = tuple(layers)
 
-    def features(self, images: Tensor) -> dict[str, Tensor]:
+    def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
         """Every stage by name: [B, channels, H / reduction, W / reduction]; a vector is a map of 1 × 1."""
         self.check_size(images)
         found: dict[str, Tensor] = {}
@@ -67,29 +100,52 @@ class Backbone(nn.Module):
         return self._run(self.head_layers, values)
 
     def check_size(self, images: Tensor) -> None:
-        """Refuse pictures of another size than the one the network is bound to.
+        """Refuse pictures of another size than the one the network is bound to, or too small for it.
 
         Raises:
             UsageError: with both sizes.
         """
+        if min(images.shape[-2:]) < self.smallest:
+            raise UsageError(
+                f'"{self.architecture}" needs pictures of {self.smallest}x{self.smallest} or more, '
+                f"these are {images.shape[-2]}x{images.shape[-1]}"
+            )
         if self.image_size is not None and tuple(images.shape[-2:]) != self.image_size:
             raise wrong_size(self, images)
 
     def _run(self, layers: Sequence[str], values: Tensor) -> Tensor:
         for name in layers:
-            values = getattr(self, name)(values)
+            layer: nn.Module = self
+            for part in name.split("."):  # get_submodule takes thirty times as long
+                layer = layer._modules[part]  # type: ignore[assignment]
+            values = layer(values)
         return values
+
+    def give_linear_head(self, num_classes: int) -> None:
+        """Put a linear layer on the features of a network that was built without classes."""
+        self.linear_head = nn.Linear(self.num_features, num_classes)
+        self.head_layers = (*self.head_layers, "linear_head")
+        self.last_layer = "linear_head"
 
     def cut_after(self, stage: str) -> None:
         """Delete what comes after a stage, the classifier included: no parameter is left without a gradient."""
-        names = list(self.stages)
+        names = list(self.pyramid)
         unused = names[names.index(stage) + 1 :]
-        doomed = [*self.head_layers, *(layer for name in unused for layer in self.stage_layers[name])]
-        for layer in doomed:
-            delattr(self, layer)
+        for layer in [*self.head_layers, *(layer for name in unused for layer in self.stage_layers[name])]:
+            self._delete(layer)
+        for layer in self.auxiliary:
+            if hasattr(self, layer):
+                delattr(self, layer)
         for name in unused:
-            del self.stages[name], self.stage_layers[name]
+            del self.pyramid[name], self.stage_layers[name]
         self.head_layers = ()
+
+    def _delete(self, layer: str) -> None:
+        parent, _, leaf = layer.rpartition(".")
+        owner = self.get_submodule(parent)
+        delattr(owner, leaf)
+        if parent and not any(True for _ in owner.children()):
+            self._delete(parent)
 
 
 class FeatureList(nn.Module):
@@ -105,7 +161,7 @@ class FeatureList(nn.Module):
 
     def __init__(self, backbone: Backbone, out_indices: Sequence[int] | None = None) -> None:
         super().__init__()
-        names = list(backbone.stages)
+        names = list(backbone.pyramid)
         if not names:
             raise UsageError(f'"{backbone.architecture}" has no feature maps, so features_only cannot be')
         wanted = range(len(names)) if out_indices is None else out_indices
@@ -122,14 +178,14 @@ class FeatureList(nn.Module):
         self.backbone = backbone
 
     def channels(self) -> list[int]:
-        return [self.backbone.stages[name].channels for name in self.names]
+        return [self.backbone.pyramid[name].channels for name in self.names]
 
     def reductions(self) -> list[int]:
-        return [self.backbone.stages[name].reduction for name in self.names]
+        return [self.backbone.pyramid[name].reduction for name in self.names]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """images [B, C, H, W] -> one map [B, channels, H / reduction, W / reduction] a stage asked for."""
-        found = self.backbone.features(images)
+        found = self.backbone.feature_maps(images)
         return [found[name] for name in self.names]
 
 

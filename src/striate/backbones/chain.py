@@ -57,7 +57,7 @@ class Chain(Backbone):
         line: str,
         num_classes: int = 10,
         in_chans: int = 3,
-        dropout: float = 0.0,
+        dropout: float | None = None,
         image_size: tuple[int, int] | None = None,
     ) -> None:
         tokens = parse(line)
@@ -100,7 +100,7 @@ class Chain(Backbone):
         """Name what was built since the last stage, if it made a map; what is left over belongs to the head."""
         if flow.kind != "map" or not layers:
             return layers
-        self.add_stage(f"stage{len(self.stages) + 1}", Stage(flow.channels, flow.reduction), layers)
+        self.add_stage(f"stage{len(self.pyramid) + 1}", Stage(flow.channels, flow.reduction), layers)
         return []
 
 

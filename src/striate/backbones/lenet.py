@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from striate.backbones.backbone import Backbone, Stage, checked, wrong_size
+from striate.backbones.backbone import Backbone, Canonical, Entry, Stage, checked, wrong_size
 from striate.layers.sizes import conv_output, pool_output
 
 ACTIVATIONS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -39,13 +39,13 @@ class LeNet5(Backbone):
         image_size: the largest picture it will see; smaller ones (MNIST's 28x28) are padded, never below 32x32.
     """
 
-    classifier = "output"
+    last_layer = "output"
 
     def __init__(
         self,
         num_classes: int = 10,
         in_chans: int = 1,
-        dropout: float = 0.0,
+        dropout: float | None = None,
         activation: str = "tanh",
         image_size: tuple[int, int] | None = None,
     ) -> None:
@@ -81,3 +81,8 @@ class LeNet5(Backbone):
         height, width = self.image_size or (SMALLEST, SMALLEST)
         if images.shape[-2] > height or images.shape[-1] > width:
             raise wrong_size(self, images)
+
+
+MODELS = {
+    "lenet5": Entry(LeNet5, "5 layers, tanh, average pooling", "LeCun et al. 1998", Canonical(1, (32, 32), 10)),
+}

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from striate.backbones.backbone import Backbone, Stage, checked
+from striate.backbones.backbone import Backbone, Canonical, Entry, Stage, checked
 from striate.errors import UsageError
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -30,7 +30,7 @@ class MLP(Backbone):
         self,
         num_classes: int = 10,
         in_chans: int = 1,
-        dropout: float = 0.0,
+        dropout: float | None = None,
         hidden: Sequence[int] = (256, 128),
         activation: str = "relu",
         image_size: tuple[int, int] | None = None,
@@ -51,3 +51,8 @@ class MLP(Backbone):
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.fc = nn.Linear(hidden[-1], num_classes) if num_classes else nn.Identity()
         self.head_layers = ("dropout", "fc")
+
+
+MODELS = {
+    "mlp": Entry(MLP, "fully connected: no convolution", "Rumelhart et al. 1986", Canonical(1, (28, 28), 10)),
+}

@@ -3,22 +3,26 @@
 A block computes relu(F(x) + x): where F's weights are zero the block is the identity, so depth cannot hurt.
 Parameter names and initialisation are torchvision's; like torchvision, the bottleneck strides in its 3x3.
 "Plain" twins are the same layers without the shortcut: what the paper compares against.
+
+ResNeXt splits the bottleneck's 3x3 into groups, many thin paths side by side (Xie et al., CVPR 2017, arXiv:1611.05431);
+Wide ResNet makes the 3x3 wider instead of the network deeper (Zagoruyko & Komodakis, BMVC 2016, arXiv:1605.07146).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from striate.backbones.backbone import Backbone, Stage, checked
-from striate.errors import UsageError
+from striate.backbones.backbone import CIFAR, IMAGENET, Backbone, Entry, Stage, checked
+from striate.layers.dilation import dilated_steps
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1, groups: int = 1) -> nn.Conv2d:
     return nn.Conv2d(
-        in_channels, out_channels, kernel_size=3, stride=stride, padding=dilation, dilation=dilation, bias=False
+        in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, groups=groups, bias=False
     )
 
 
@@ -50,21 +54,32 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3, 1x1 up by four (figure 5 right)."""
+    """1x1 down, 3x3, 1x1 up to four times `width` (figure 5 right; in groups: figure 3c of ResNeXt).
+
+    `width_per_group`: channels of each group of the 3x3 where `width` is 64; they grow with `width`.
+    """
 
     expansion = 4
 
     def __init__(
-        self, in_channels: int, width: int, stride: int, dilations: tuple[int, int], shortcut: nn.Module | None
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        dilations: tuple[int, int],
+        shortcut: nn.Module | None,
+        groups: int = 1,
+        width_per_group: int = 64,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        inner = width * width_per_group // 64 * groups
+        self.conv1 = nn.Conv2d(in_channels, inner, kernel_size=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
         self.relu1 = nn.ReLU()
-        self.conv2 = conv3x3(width, width, stride, dilations[0])
-        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = conv3x3(inner, inner, stride, dilations[0], groups)
+        self.bn2 = nn.BatchNorm2d(inner)
         self.relu2 = nn.ReLU()
-        self.conv3 = nn.Conv2d(width, width * self.expansion, kernel_size=1, bias=False)
+        self.conv3 = nn.Conv2d(inner, width * self.expansion, kernel_size=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
         self.relu3 = nn.ReLU()
         self.downsample = shortcut
@@ -100,9 +115,13 @@ class Variant(NamedTuple):
     widths: tuple[int, ...] = (64, 128, 256, 512)
     stem: str = "imagenet"
     shortcut: str = "project"
+    groups: int = 1
+    width_per_group: int = 64
+    source: str = "He et al. 2016"
 
 
 CIFAR_WIDTHS = (16, 32, 64)  # section 4.2: three stages of 2n layers on maps of 32, 16 and 8
+XIE, ZAGORUYKO = "Xie et al. 2017", "Zagoruyko & Komodakis 2016"
 
 RESNETS = {
     "resnet18": Variant(BasicBlock, (2, 2, 2, 2)),  # table 1
@@ -110,6 +129,11 @@ RESNETS = {
     "resnet50": Variant(Bottleneck, (3, 4, 6, 3)),
     "resnet101": Variant(Bottleneck, (3, 4, 23, 3)),
     "resnet152": Variant(Bottleneck, (3, 8, 36, 3)),
+    "resnext50_32x4d": Variant(Bottleneck, (3, 4, 6, 3), groups=32, width_per_group=4, source=XIE),  # Xie: table 1
+    "resnext101_32x8d": Variant(Bottleneck, (3, 4, 23, 3), groups=32, width_per_group=8, source=XIE),
+    "resnext101_64x4d": Variant(Bottleneck, (3, 4, 23, 3), groups=64, width_per_group=4, source=XIE),  # Xie: table 4
+    "wide_resnet50_2": Variant(Bottleneck, (3, 4, 6, 3), width_per_group=128, source=ZAGORUYKO),
+    "wide_resnet101_2": Variant(Bottleneck, (3, 4, 23, 3), width_per_group=128, source=ZAGORUYKO),
     "plain18": Variant(BasicBlock, (2, 2, 2, 2), shortcut="none"),
     "plain34": Variant(BasicBlock, (3, 4, 6, 3), shortcut="none"),
     "resnet20_cifar": Variant(BasicBlock, (3,) * 3, CIFAR_WIDTHS, "cifar", "pad"),  # 6n + 2 layers, table 6
@@ -140,7 +164,7 @@ class ResNet(Backbone):
         num_classes: int = 1000,
         in_chans: int = 3,
         output_stride: int = 32,
-        dropout: float = 0.0,
+        dropout: float | None = None,
         stem: str | None = None,
         zero_init_residual: bool = False,
     ) -> None:
@@ -149,28 +173,26 @@ class ResNet(Backbone):
         checked("stem", stem, ("imagenet", "cifar"))
         checked("zero_init_residual", zero_init_residual, (False, True))
         reduction = self._build_stem(in_chans, variant.widths[0], large=stem == "imagenet")
-        if output_stride not in (1, 2, 4, 8, 16, 32) or output_stride < reduction:
-            least = [str(value) for value in (1, 2, 4, 8, 16, 32) if value >= reduction]
-            raise UsageError(f"output_stride must be one of {', '.join(least)}, not {output_stride!r}")
+        own = (
+            {}
+            if variant.block is BasicBlock
+            else {"groups": variant.groups, "width_per_group": variant.width_per_group}
+        )
 
-        channels, dilation = variant.widths[0], 1
-        for index, (width, depth) in enumerate(zip(variant.widths, variant.depths, strict=True)):
-            stride, previous = (1 if index == 0 else 2), dilation
-            if reduction * stride > output_stride:
-                stride, dilation = 1, dilation * stride
+        channels = variant.widths[0]
+        steps = dilated_steps((1, *[2] * (len(variant.depths) - 1)), reduction, output_stride)
+        for index, (width, depth, step) in enumerate(zip(variant.widths, variant.depths, steps, strict=True)):
             blocks: list[nn.Module] = []
             for number in range(depth):
-                step = stride if number == 0 else 1
+                stride, dilations = step.of_block(number)
                 out_channels = width * variant.block.expansion
-                shortcut = _shortcut(variant.shortcut, channels, out_channels, step)
-                dilations = (previous if number == 0 else dilation, dilation)
-                blocks.append(variant.block(channels, width, step, dilations, shortcut))
+                shortcut = _shortcut(variant.shortcut, channels, out_channels, stride)
+                blocks.append(variant.block(channels, width, stride, dilations, shortcut, **own))
                 channels = out_channels
-            reduction *= stride
             name = f"layer{index + 1}"
             setattr(self, name, nn.Sequential(*blocks))
             with_pool = index == 0 and stem == "imagenet"
-            self.add_stage(name, Stage(channels, reduction), ("maxpool", name) if with_pool else (name,))
+            self.add_stage(name, Stage(channels, step.reduction), ("maxpool", name) if with_pool else (name,))
 
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
@@ -216,3 +238,25 @@ def _shortcut(kind: str, in_channels: int, out_channels: int, stride: int) -> nn
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
     )
+
+
+def _about(variant: Variant) -> str:
+    layers = sum(variant.depths) * (3 if variant.block is Bottleneck else 2) + 2
+    if variant.stem == "cifar":
+        kind = "for 32x32"
+    elif variant.groups > 1:
+        kind = f"3x3 in {variant.groups} groups of width {variant.width_per_group}"
+    elif variant.width_per_group > 64:
+        kind = f"bottlenecks {variant.width_per_group // 64} times as wide"
+    else:
+        kind = "bottleneck blocks" if variant.block is Bottleneck else "basic blocks"
+    shortcuts = {"none": ", no shortcuts", "pad": ", padded shortcuts"}.get(variant.shortcut, "")
+    return f"{layers} layers, {kind}{shortcuts}"
+
+
+MODELS = {
+    name: Entry(
+        partial(ResNet, variant), _about(variant), variant.source, CIFAR if variant.stem == "cifar" else IMAGENET
+    )
+    for name, variant in RESNETS.items()
+}

@@ -4,10 +4,12 @@ The key map, in order:
 
 1. a checkpoint that holds its weights under `state_dict` or `model` is opened;
 2. the prefixes `module.` (DataParallel) and `_orig_mod.` (torch.compile) are taken off when every key has them;
-3. whole-layer names of well-known files are translated: `RENAMED`;
-4. the classifier is left as it was born, with a warning, where the file's has another number of classes;
+3. whole-layer names of well-known files are translated: `RENAMED`; those of timm's files go behind `network.`;
+4. auxiliary classifiers, which only training uses, are ignored where the network was built without them;
+5. the first convolution is adapted to another number of channels (`adapt_channels`);
+6. the classifier is left as it was born, with a warning, where the file's has another number of classes;
    networks without one (num_classes=0, features_only) ignore the file's;
-5. `num_batches_tracked`, which files before torch 0.4.1 lack, may be missing.
+7. `num_batches_tracked`, which files before torch 0.4.1 lack, may be missing.
 
 Everything else must fit exactly.
 """
@@ -24,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from striate.backbones.backbone import Backbone
-from striate.errors import DataError, UsageError
+from striate.errors import DataError, StriateError
 
 WRAPPERS = ("state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
@@ -36,27 +38,32 @@ RENAMED = {
 }
 
 
-def load_weights(backbone: Backbone, path: str | Path) -> None:
-    """Read a `.safetensors`, `.pth`, `.pt` or `.th` file into a backbone; pickled code in it is never run.
+def load_weights(backbone: Backbone, path: Path, same_classes: bool = False) -> None:
+    """Read a `.safetensors`, `.pth`, `.pt`, `.th` or Keras `.hdf5` file into a backbone; pickled code is never run.
 
     Raises:
-        UsageError: a name instead of a path, or no such file.
         DataError: the file cannot be read, or its parameters are not the backbone's; says which.
     """
-    path = _existing(path)
     found = translate(read_state_dict(path), backbone.architecture)
     expected = backbone.state_dict()
-    classifier = f"{backbone.classifier}."
+    classifiers = [f"{name}." for name in (backbone.last_layer, *backbone.auxiliary)]
 
-    if isinstance(getattr(backbone, backbone.classifier), nn.Identity):
-        found = {name: tensor for name, tensor in found.items() if not name.startswith(classifier)}
-    elif classes_differ(expected, found, classifier):
-        ours, theirs = (len(weights[f"{classifier}weight"]) for weights in (expected, found))
+    absent = [name for name in backbone.auxiliary if not hasattr(backbone, name)]
+    if isinstance(backbone.get_submodule(backbone.last_layer), nn.Identity):
+        absent.append(backbone.last_layer)
+    found = {name: tensor for name, tensor in found.items() if not name.startswith(tuple(f"{a}." for a in absent))}
+    adapt_channels(expected, found)
+    if classes := classes_differ(expected, found, f"{backbone.last_layer}."):
+        ours, theirs = classes
+        if same_classes:
+            raise DataError(f"{path}: its classifier knows {theirs} classes, not {ours}")
         warnings.warn(
             f"{path}: its classifier knows {theirs} classes, this network {ours}: the classifier starts untrained",
             stacklevel=3,
         )
-        found |= {name: tensor for name, tensor in expected.items() if name.startswith(classifier)}
+        for name, tensor in expected.items():
+            if name.startswith(tuple(classifiers)) and name in found and found[name].shape != tensor.shape:
+                found[name] = tensor
 
     found |= {
         name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked") and name not in found
@@ -75,8 +82,14 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
+        elif path.suffix in (".hdf5", ".h5", ".keras"):
+            from striate.backbones.keras_weights import read_keras_weights
+
+            content = read_keras_weights(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except StriateError:
+        raise
     except Exception as error:  # damaged bytes make the unpicklers raise anything: IndexError, struct.error, …
         reason = str(error).strip().partition("\n")[0][:200]
         raise DataError(f"{path}: not a file of weights, or more than weights ({reason})") from None
@@ -104,13 +117,40 @@ def translate(weights: Mapping[str, Tensor], architecture: str) -> dict[str, Ten
                     theirs: new + name.removeprefix(old) if name.startswith(old) else name
                     for theirs, name in names.items()
                 }
+    if architecture.startswith("timm/"):
+        inner = not all(name.startswith("network.") for name in names.values())
+        names = {theirs: f"network.{name}" if inner else name for theirs, name in names.items()}
     return {name: weights[theirs] for theirs, name in names.items()}
 
 
-def classes_differ(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], classifier: str) -> bool:
-    """Whether two classifiers read the same features but answer with another number of classes."""
+def adapt_channels(expected: Mapping[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Fit a first convolution that was trained on another number of channels; nothing where it fits already.
+
+    To one channel the weights are summed: a grey picture answers as the same picture with three equal channels would
+    under one normalisation. To others they are repeated in turn and scaled by theirs / ours, so that activations keep
+    their size (as timm does).
+    """
+    first = next((name for name, tensor in expected.items() if tensor.ndim == 4), None)
+    if first is None or first not in found or found[first].ndim != 4:
+        return
+    weight, ours = found[first], expected[first].shape[1]
+    theirs = weight.shape[1]
+    if theirs == ours or weight.shape[0] != expected[first].shape[0] or weight.shape[2:] != expected[first].shape[2:]:
+        return
+    if ours == 1:
+        found[first] = weight.sum(1, keepdim=True)
+    else:
+        found[first] = weight[:, [channel % theirs for channel in range(ours)]] * (theirs / ours)
+
+
+def classes_differ(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], classifier: str
+) -> tuple[int, int] | None:
+    """How many classes two classifiers know that read the same features but answer with another number of classes."""
     ours, theirs = expected.get(f"{classifier}weight"), found.get(f"{classifier}weight")
-    return ours is not None and theirs is not None and ours.shape[1:] == theirs.shape[1:] and len(ours) != len(theirs)
+    if ours is None or theirs is None or ours.shape[1:] != theirs.shape[1:] or len(ours) == len(theirs):
+        return None
+    return len(ours), len(theirs)
 
 
 def mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
@@ -128,14 +168,6 @@ def mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> l
     if shapes:
         problems.append(f"{len(shapes)} of another shape ({_some(shapes)})")
     return problems
-
-
-def _existing(path: str | Path) -> Path:
-    if Path(path).is_file():
-        return Path(path)
-    if not Path(path).suffix:
-        raise UsageError(f'weights "{path}": named weights are not known yet; give the path of a file for now')
-    raise UsageError(f"weights {path}: no such file")
 
 
 def _some(names: list[str]) -> str:

@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": ("striate.cli.predict:predict", "Say what is on pictures."),
     "data": ("striate.cli.data:app", "Check and show a data set."),
     "lr-find": ("striate.cli.lr_find:lr_find", "Find a learning rate: a picture and a suggestion."),
+    "convert": ("striate.cli.convert:convert", "Turn anybody's weights into a model file."),
     "models": ("striate.cli.models:models", "List the networks, or search them."),
     "summary": ("striate.cli.summary:summary", "Print a network's layers, shapes, parameters and costs."),
     "doctor": ("striate.cli.doctor:doctor", "Say what this machine can do."),

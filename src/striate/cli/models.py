@@ -6,13 +6,15 @@ from striate.cli.terminal import print_json, print_table, wrote
 from striate.errors import UsageError, did_you_mean
 
 
-def models(pattern: str | None = None, /, json: bool = False) -> None:
+def models(pattern: str | None = None, /, weights: bool = False, json: bool = False) -> None:
     """List the networks, or search them. Any network can also be written as one line: conv8-relu-pool-fc10.
 
     Parameters
     ----------
     pattern
         A part of the name (cifar), or a pattern ("resnet*").
+    weights
+        Instead, the public weights that --weights imagenet stands for: accuracy, licence, preprocessing.
     json
         Print JSON.
     """
@@ -23,6 +25,9 @@ def models(pattern: str | None = None, /, json: bool = False) -> None:
     names = list_models(pattern)
     if not names:
         raise UsageError(f'no network\'s name matches "{pattern}".{did_you_mean(str(pattern), MODELS)}')
+    if weights:
+        _weights(names, json)
+        return
     rows: list[dict[str, object]] = []
     for name in names:
         entry = MODELS[name]
@@ -45,3 +50,32 @@ def models(pattern: str | None = None, /, json: bool = False) -> None:
     columns = ["name", "parameters", "what", "source"]
     print_table(columns, [[row[column] for column in columns] for row in rows])
     wrote([], f"striate summary {names[0]}")
+
+
+def _weights(names: list[str], json: bool) -> None:
+    from striate.backbones.public_weights import find_weights
+
+    rows: list[dict[str, object]] = []
+    for name in names:
+        try:
+            found = find_weights("imagenet", name)
+        except UsageError:
+            continue
+        preprocess = found.preprocess
+        rows.append(
+            {
+                "name": name,
+                "top-1": found.top1,
+                "licence": found.license,
+                "size": preprocess.size[0] if preprocess else None,
+                "place": found.place,
+            }
+        )
+    if not rows:
+        raise UsageError("none of these networks has public weights that we know of")
+    if json:
+        print_json(rows)
+        return
+    columns = ["name", "top-1", "size", "licence", "place"]
+    print_table(columns, [["" if row[column] is None else row[column] for column in columns] for row in rows])
+    wrote([], f"striate train DATA --model {rows[0]['name']} --weights imagenet")

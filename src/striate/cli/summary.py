@@ -64,7 +64,7 @@ def _build(
     """The network without memory for its weights, and the (channels, height, width) it is to be shown."""
     import torch
 
-    from striate.backbones import CANONICAL_CHAIN, MODELS, create_model
+    from striate.backbones import canonical_of, create_model
 
     arguments: dict[str, object] = {}
     if (file := _model_file(model)) is not None:
@@ -74,7 +74,7 @@ def _build(
         model, arguments = card.architecture, dict(card.arguments)
         trained_for = (card.preprocess.channels, tuple(card.preprocess.size), len(card.classes))
     else:
-        trained_for = MODELS[model].canonical if model in MODELS else CANONICAL_CHAIN
+        trained_for = canonical_of(model)
     channels = trained_for[0] if channels is None else channels
     height, width = trained_for[1] if size is None else size
     classes = trained_for[2] if classes is None else classes

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from striate.backbones import create_model
+from striate.backbones.backbone import WithAuxiliary
 from striate.data.sample import Sample
 from striate.errors import UsageError
 from striate.results import Classification, Result
@@ -68,13 +69,21 @@ class Classify:
         return weights.where(weights > 0, rarity.min())
 
     def loss(
-        self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+        self,
+        outputs: Tensor | WithAuxiliary,
+        targets: Tensor,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Cross-entropy, or per-label binary cross-entropy.
+        """Cross-entropy, or per-label binary cross-entropy; auxiliary classifiers add theirs.
 
         Label smoothing by e gives the true one of K classes 1 - e + e/K and the others e/K
         (Szegedy et al. 2016, section 7): with e = 0.1 and ten classes, 0.91 and 0.01.
         """
+        if isinstance(outputs, WithAuxiliary):
+            several = (outputs.logits, *outputs.auxiliary)
+            losses = [self.loss(one, targets, label_smoothing, class_weights)["loss"] for one in several]
+            return {"loss": losses[0] + outputs.weight * torch.stack(losses[1:]).sum()}
         outputs = outputs.float()
         if self.multi_label:
             smooth = targets * (1 - label_smoothing) + label_smoothing / 2

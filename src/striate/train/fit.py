@@ -49,7 +49,8 @@ def run_epochs(job: Job) -> None:
         watch = Watch(job, progress, stop)
         while place.epoch < recipe.epochs and not stopped_early(job):
             watch.epoch_begins()
-            train_epoch(trainer, job.train, job.draw_weights, watch.after_step)
+            if recipe.transfer != "features":  # there the head was fitted at once
+                train_epoch(trainer, job.train, job.draw_weights, watch.after_step)
             end_epoch(job, progress, watch.seconds(), watch.seen())
             watch.save()
             watch.stop_if_asked()
@@ -75,7 +76,7 @@ class Watch:
     def after_step(self) -> None:
         trainer, recipe, place = self.job.trainer, self.job.recipe, self.job.trainer.place
         if self.progress.due():
-            lr = trainer.optimizer.param_groups[0]["lr"]
+            lr = trainer.lr
             loss = place.loss_sum / place.batch
             self.progress.step(place.epoch, place.batch, loss, lr, self.seen() / max(self.seconds(), 1e-9))
         if place.batch % recipe.accumulate:
@@ -119,7 +120,7 @@ def end_epoch(job: Job, progress: TrainingProgress, seconds: float, seen: int) -
         "train_loss": across_processes(trainer.accelerator, place.loss_sum) / max(place.batch, 1),
         "val_loss": val_loss,
         **{f"val_{name}": value for name, value in values.items()},
-        "lr": trainer.optimizer.param_groups[0]["lr"],
+        "lr": trainer.lr,
         "images_per_second": seen * trainer.accelerator.num_processes / seconds,
         "seconds": seconds,
     }

@@ -30,6 +30,7 @@ from striate.train.optimizers import make_optimizer
 from striate.train.recipes import resolve
 from striate.train.run import make_recipe, read_recipe, recipe_yaml, run_folder
 from striate.train.schedules import Schedule
+from striate.train.transfer import learn_head, rate_scales, settle
 
 
 @dataclass
@@ -70,7 +71,8 @@ class Job:
 
 
 def model_arguments(recipe: Recipe, preprocess: Preprocess) -> dict[str, Any]:
-    return {"dropout": recipe.dropout, "image_size": list(preprocess.size)}
+    arguments: dict[str, Any] = {"dropout": recipe.dropout, "image_size": list(preprocess.size)}
+    return arguments | ({"linear_head": True} if recipe.weights and recipe.transfer != "none" else {})
 
 
 def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, write: bool = True) -> Job:
@@ -95,6 +97,7 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
             f"{dataset.source}: the data changed since the run began, so it cannot be resumed exactly. Train anew"
         )
     accelerator = make_accelerator(recipe)
+    asked = recipe
     if state is None:
         recipe, preprocess, notes = resolve(recipe, dataset, accelerator.device)
         notes = [
@@ -109,7 +112,13 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     if recipe.deterministic:
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.manual_seed(recipe.seed)
-    model = task.build(recipe.model, preprocess.channels, weights=recipe.weights, **model_arguments(recipe, preprocess))
+    weights = {"weights": recipe.weights, "accept_license": recipe.accept_license} if state is None else {}
+    model = task.build(recipe.model, preprocess.channels, **weights, **model_arguments(recipe, preprocess))
+    if recipe.weights and recipe.transfer != "none" and state is None:
+        plain = make_split(dataset, "train", task, recipe.model_copy(update={"augment": None}), preprocess)
+        head = learn_head(model, task, plain, accelerator.device, recipe.seed)
+        recipe, note = settle(recipe, asked, head, task.class_counts(plain.targets), task.metrics().best)
+        notes.append(note)
     train = make_split(dataset, "train", task, recipe, preprocess)
     val = make_split(dataset, "val", task, recipe, preprocess)
     draw_weights = task.sample_weights(train.targets) if recipe.sampling == "balanced" else None
@@ -195,7 +204,10 @@ def make_trainer(
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     assert recipe.lr is not None  # resolved
     assert recipe.weight_decay is not None
-    optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.momentum, recipe.weight_decay)
+    scales = None
+    if recipe.transfer == "finetune":
+        scales = rate_scales(model, recipe.layer_decay, recipe.frozen_stages)
+    optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.momentum, recipe.weight_decay, scales)
     ema = averaged(model, recipe.ema) if recipe.ema else None
     net = accelerator.prepare_model(torch.compile(model) if recipe.compile is True else model)  # type: ignore[arg-type]
     class_weights = None

@@ -25,6 +25,7 @@ from striate.errors import StriateError
 from striate.tasks import Task
 from striate.train.optimizers import l1_norm
 from striate.train.schedules import Schedule
+from striate.train.transfer import keep_still
 
 
 @dataclass
@@ -57,6 +58,12 @@ class Trainer:
     class_weights: Tensor | None = None
     place: Place = field(default_factory=Place)
     pending: list[Tensor] = field(default_factory=list)  # losses not yet looked at
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the head, or of all: what the last step used."""
+        group = self.optimizer.param_groups[-1]
+        return group["lr"] / group["scale"]
 
     @property
     def averaged(self) -> nn.Module:
@@ -131,7 +138,7 @@ def optimizer_step(trainer: Trainer) -> None:
         trainer.accelerator.clip_grad_norm_(trainer.model.parameters(), recipe.clip)
     factor = trainer.schedule.factor(place.step)
     for group in trainer.optimizer.param_groups:
-        group["lr"] = recipe.lr * factor  # type: ignore[operator]
+        group["lr"] = recipe.lr * factor * group["scale"]  # type: ignore[operator]
     trainer.optimizer.step()
     trainer.optimizer.zero_grad(set_to_none=True)
     if trainer.ema is not None:
@@ -143,6 +150,7 @@ def train_epoch(trainer: Trainer, data: Split, weights: Tensor | None, after_ste
     """The rest of the epoch from where `place` stands. `after_step` may save, show or stop."""
     place, accelerator = trainer.place, trainer.accelerator
     trainer.net.train()
+    keep_still(trainer.model, trainer.recipe)
     batches = data.batches(
         int(trainer.recipe.batch),
         epoch=place.epoch,

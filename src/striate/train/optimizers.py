@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -38,22 +38,39 @@ def default_lr(optimizer: str, batch: int) -> float:
     return DEFAULT_LR[optimizer] * (ratio**0.5 if optimizer in ADAPTIVE else ratio)
 
 
-def decayed_and_not(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Weights of convolutions and linear layers, which shrink; and biases and norms, which do not."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+def is_weight(parameter: Tensor) -> bool:
+    """A convolution's or linear layer's weight; not a bias, a norm or a scale of each channel, [C] or [C, 1, 1]."""
+    return parameter.ndim > 1 and parameter.numel() > len(parameter)
 
 
 def make_optimizer(
-    module: nn.Module, name: str, lr: float, momentum: float, weight_decay: float
+    module: nn.Module,
+    name: str,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    scales: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
-    """The optimiser for a module's parameters; L2 acts on weights only, not on biases and norms."""
-    decayed, plain = decayed_and_not(module)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return OPTIMIZERS[name]((group for group in groups if group["params"]), lr, momentum, True)
+    """The optimiser for a module's parameters; L2 acts on weights only, not on biases and norms.
+
+    Args:
+        scales: parameter name → its share of the learning rate; 1 where not named. Kept in each group as `scale`.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter_name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            scale = 1.0 if scales is None else scales.get(parameter_name, 1.0)
+            groups.setdefault((scale, is_weight(parameter)), []).append(parameter)
+    settings = [
+        {"params": members, "weight_decay": weight_decay if decayed else 0.0, "scale": scale, "lr": lr * scale}
+        for (scale, decayed), members in groups.items()
+    ]
+    return OPTIMIZERS[name](settings, lr, momentum, True)
 
 
 def l1_norm(module: nn.Module) -> Tensor:
     """Sum of absolute weights (not biases or norms), whose gradient drives weights to zero (lecture A10)."""
-    decayed, _ = decayed_and_not(module)
-    return torch.stack(torch._foreach_norm(list[Tensor](decayed), 1)).sum()
+    weights: list[Tensor] = [
+        parameter for parameter in module.parameters() if parameter.requires_grad and is_weight(parameter)
+    ]
+    return torch.stack(torch._foreach_norm(weights, 1)).sum()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
 
 from striate.backbones import is_chain
+from striate.backbones.public_weights import find_weights
 from striate.config import Augment, Preprocess, Recipe
 from striate.data.loaders import read_sample
 from striate.data.sample import Dataset, Sample
@@ -96,7 +98,9 @@ def resolve_augment(augment: Augment | str, dataset: Dataset, preprocess: Prepro
     return augment_preset(augment, facts)
 
 
-def choose_model(facts: Facts, device: torch.device) -> str:
+def choose_model(facts: Facts, device: torch.device, pretrained: bool) -> str:
+    if pretrained:
+        return "resnet18" if device.type == "cpu" else "resnet50"
     if facts.small and facts.grey:
         return SMALL_NET if min(facts.height, facts.width) >= 24 else TINY_NET
     if facts.small and device.type == "cpu":
@@ -124,25 +128,24 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> tuple[Rec
     """
     facts = look(dataset.splits["train"], len(dataset.classes))
     chosen: dict[str, object] = {}
-    model = choose_model(facts, device) if recipe.model == "auto" else recipe.model
+    model, architecture = recipe.model, ""
+    if model == "auto":
+        if recipe.weights and Path(recipe.weights).is_file():
+            architecture = find_weights(recipe.weights).architecture
+        model = architecture or choose_model(facts, device, bool(recipe.weights))
+    published = find_weights(recipe.weights, model) if recipe.weights else None
     chosen["model"] = model
     augment = resolve_augment(recipe.augment, dataset)
     chosen["augment"] = augment
 
-    side = recipe.size or (None if facts.small else (224 if device.type == "cuda" else 128))
-    size = (side, side) if side else (facts.height, facts.width)
+    if published is not None and published.preprocess is not None and recipe.normalize == "auto":
+        preprocess = published.preprocess
+        if recipe.size:
+            preprocess = preprocess.model_copy(update={"size": (recipe.size, recipe.size)})
+    else:
+        preprocess = choose_preprocess(facts, recipe, dataset, device)
+    size = preprocess.size
     small = max(size) <= SMALL
-    channels = 1 if facts.grey else 3
-    as_it_is = facts.one_size and (facts.height, facts.width) == size
-    preprocess = Preprocess(
-        size=size,
-        channels=channels,
-        fit="squash" if as_it_is else "crop",
-        crop_ratio=1.0 if as_it_is else 0.875,
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-    )
-    preprocess = _with_statistics(preprocess, recipe, dataset)
 
     chosen["epochs"] = recipe.epochs or choose_epochs(facts)
     chosen["batch"] = batch = choose_batch(facts, small, device) if recipe.batch == "auto" else recipe.batch
@@ -159,7 +162,6 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> tuple[Rec
         chosen["weight_decay"] = DEFAULT_WEIGHT_DECAY.get(optimizer, 5e-4)
     if recipe.schedule == "auto":
         chosen["schedule"] = "onecycle"
-    chosen["dropout"] = recipe.dropout or 0.0
     chosen["device"] = device.type if device.index is None else str(device)
     chosen["precision"] = pick_precision(recipe.precision, device)
     chosen["channels_last"] = recipe.channels_last is True or recipe.channels_last == "auto"
@@ -177,8 +179,26 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> tuple[Rec
         f"the network sees {size[0]}×{size[1]}",
     ]
     if recipe.model == "auto":
-        notes.append(f"model: {model} (chosen for the size of the pictures and this machine; --model for another)")
+        why = "the weights' own" if architecture else "chosen for the size of the pictures and this machine"
+        notes.append(f"model: {model} ({why}; --model for another)")
     return recipe.model_copy(update=chosen), preprocess, notes
+
+
+def choose_preprocess(facts: Facts, recipe: Recipe, dataset: Dataset, device: torch.device) -> Preprocess:
+    """For a network that starts from nothing: the pictures' own size where it is small, and their own statistics."""
+    side = recipe.size or (None if facts.small else (224 if device.type == "cuda" else 128))
+    size = (side, side) if side else (facts.height, facts.width)
+    channels = 1 if facts.grey else 3
+    as_it_is = facts.one_size and (facts.height, facts.width) == size
+    preprocess = Preprocess(
+        size=size,
+        channels=channels,
+        fit="squash" if as_it_is else "crop",
+        crop_ratio=1.0 if as_it_is else 0.875,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )
+    return _with_statistics(preprocess, recipe, dataset)
 
 
 def _with_statistics(preprocess: Preprocess, recipe: Recipe, dataset: Dataset) -> Preprocess:

@@ -1,0 +1,106 @@
+"""`striate convert`: weights of any origin into one model file that says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def convert(
+    weights: str,
+    /,
+    *,
+    model: str | None = None,
+    out: Path,
+    classes: str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    size: int | None = None,
+    resize: int | None = None,
+    license: str | None = None,
+    accept_license: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """Turn weights into a model file that predict, evaluate and train understand without another word.
+
+    Parameters
+    ----------
+    weights
+        A file (.safetensors, .pth, .th, Keras .hdf5), imagenet, or hf://owner/repository.
+    model
+        The network they are for; not needed where the file says it.
+    out
+        The model file to write (.safetensors).
+    classes
+        What the classifier names, in its order: a,b,c, or a text file with one name a line.
+    mean
+        What is taken from each channel, of pixels in 0..1: one number a channel.
+    std
+        What each channel is divided by after that.
+    size
+        Side of the square the network sees.
+    resize
+        The shorter side is brought to this before the square is cut out; the same as --size when not given.
+    license
+        The licence of the weights.
+    accept_license
+        Take weights whose licence forbids commercial use.
+    overwrite
+        Replace a file that stands at --out.
+    """
+    from striate.backbones import Backbone, create_model
+    from striate.backbones.public_weights import find_weights, local_file
+    from striate.backbones.weights import load_weights
+    from striate.cli.terminal import wrote
+    from striate.config import ModelCard, Preprocess
+    from striate.errors import UsageError
+    from striate.files import refuse_overwrite
+    from striate.model_file import write_model
+
+    target = refuse_overwrite(out, overwrite)
+    if target.suffix != ".safetensors":
+        raise UsageError(f"--out {out}: a model file ends in .safetensors")
+    known = find_weights(weights, model or "")
+    architecture = model or known.architecture
+    if not architecture:
+        raise UsageError(f"{weights}: does not say which network it is for; name it: --model NAME")
+    names = names_of(classes) if classes else list(known.classes)
+    if not names:
+        raise UsageError(f"{weights}: does not say what its classes are; name them: --classes a,b,c or a text file")
+    if (mean is None) != (std is None):
+        raise UsageError("--mean and --std go together")
+    preprocess = known.preprocess
+    if mean is not None and std is not None:
+        side = size or (preprocess.size[0] if preprocess else 224)
+        preprocess = Preprocess(
+            size=(side, side),
+            channels=1 if len(mean) == 1 else 3,
+            crop_ratio=min(1.0, side / (resize or side)),
+            mean=mean,
+            std=std,
+        )
+    if preprocess is None:
+        raise UsageError(f"{weights}: does not say how pictures were prepared; say it: --mean, --std, --size, --resize")
+    path = local_file(known, accept_license)
+    network = create_model(
+        architecture, num_classes=len(names), in_chans=preprocess.channels, image_size=preprocess.size
+    )
+    assert isinstance(network, Backbone)
+    load_weights(network, path, same_classes=True)
+    card = ModelCard(
+        task="classify",
+        architecture=architecture,
+        arguments=network.arguments,
+        classes=names,
+        preprocess=preprocess,
+        license=license if license is not None else known.license,
+    )
+    write_model(target, network.state_dict(), card)
+    wrote([target], f"striate predict {target} PICTURES")
+    return 0
+
+
+def names_of(classes: str) -> list[str]:
+    """Class names from `a,b,c`, or from a text file with one a line."""
+    if Path(classes).is_file():
+        return [line.strip() for line in Path(classes).read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [name.strip() for name in classes.split(",") if name.strip()]

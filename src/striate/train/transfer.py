@@ -1,0 +1,263 @@
+"""Transfer learning: a network that was trained on much learns the user's few pictures (lecture C2).
+
+`features`: the body stays as it is; every picture's features are computed once, kept on disk, and a linear head is
+fitted to them in seconds. `finetune`: the same head first (Kumar et al. 2022, arXiv:2202.10054: a random head would
+spoil the features before it is any good), then the body too, each stage at a lower rate than the stage after it
+(Howard & Ruder 2018, section 3.2), the statistics of batch norms kept where pictures are few.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from striate.config import Augment, Preprocess, Recipe
+from striate.data.loaders import Split
+from striate.data.sample import Sample
+from striate.data.seeds import seed_of
+from striate.data.transforms import Normalize
+from striate.download import cache_folder
+from striate.errors import StriateError
+from striate.files import write_atomic
+from striate.tasks import Task
+from striate.train.optimizers import DEFAULT_WEIGHT_DECAY, default_lr
+
+FEW = 20  # pictures of a class, below which a body is not moved
+SEPARATED = 0.98  # of held-out pictures named rightly from features alone: nothing left for a body to learn
+FOLDS = 5
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the head's L2, tried by cross-validation
+BN_FROZEN_UP_TO = 5_000  # pictures
+GENTLE = 0.1  # of the learning rate that training from scratch would have
+FINETUNE_EPOCHS = 20
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Head(NamedTuple):
+    """A fitted linear layer: weight [K, F], bias [K]; the L2 chosen, and how well it did on pictures held out."""
+
+    weight: Tensor
+    bias: Tensor
+    strength: float
+    loss: float
+    score: float
+
+
+# ---- features ----
+
+
+@contextmanager
+def without_classifier(model: Any) -> Iterator[nn.Module]:
+    """The network ending at its pooled features [B, F]."""
+    name: str = model.last_layer
+    parent, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(parent)
+    kept = getattr(owner, leaf)
+    setattr(owner, leaf, nn.Identity())
+    try:
+        yield model
+    finally:
+        setattr(owner, leaf, kept)
+
+
+def cached_features(
+    model: Any, samples: list[Sample], preprocess: Preprocess, compute: Callable[[nn.Module], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Features float32 [N, F] and indices [N] of the readable pictures, from the disk where they lie there already.
+
+    The key is the content: of the body's weights, the preprocessing, and every picture.
+    """
+    path = cache_folder() / "features" / f"{content_key(model, samples, preprocess)}.safetensors"
+    if path.is_file():
+        stored = load_file(path)
+        return stored["features"], stored["indices"]
+    with without_classifier(model) as body:
+        features, indices = compute(body)
+    with suppress(StriateError):  # no room for a cache is no reason to stop
+        write_atomic(path, save({"features": features.contiguous(), "indices": indices}))
+    return features, indices
+
+
+def content_key(model: Any, samples: list[Sample], preprocess: Preprocess) -> str:
+    digest = hashlib.sha256(f"1 {model.architecture} {preprocess.model_dump_json()}".encode())
+    for name, tensor in model.state_dict().items():
+        if not name.startswith(f"{model.last_layer}."):
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.ndim else b"")
+    for sample in samples:
+        if isinstance(sample.image, Tensor):
+            content = sample.image.contiguous().numpy().tobytes()
+        else:
+            try:
+                with open(sample.image, "rb") as file:
+                    content = file.read()
+            except OSError:
+                content = b""
+        digest.update(hashlib.blake2b(content, digest_size=16).digest())
+    return digest.hexdigest()[:32]
+
+
+def features_of(body: nn.Module, data: Split, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pooled features float32 [N, F] of a whole split, and which of its pictures they are, [N]."""
+    normalize = Normalize(data.preprocess).to(device)
+    found: list[Tensor] = []
+    order: list[Tensor] = []
+    body.eval()
+    with torch.inference_mode():
+        for part in data.in_order(64):
+            images = part.images.to(device).contiguous(memory_format=torch.channels_last)
+            found.append(body(normalize(images)).float().cpu())
+            order.append(part.indices)
+            data.skipped.extend(part.skipped)
+    return torch.cat(found), torch.cat(order)
+
+
+# ---- the head ----
+
+
+def learn_head(model: Any, task: Task, data: Split, device: torch.device, seed: int) -> Head:
+    """Fit the model's linear classifier to its own features of these pictures, and put it in."""
+    model.to(device)
+
+    def compute(body: nn.Module) -> tuple[Tensor, Tensor]:
+        return features_of(body, data, device)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return task.loss(outputs, targets)["loss"]
+
+    def score(outputs: Tensor, targets: Tensor) -> Tensor:
+        metrics = task.metrics()
+        metrics.update(outputs, targets)
+        return torch.tensor(metrics.compute()[metrics.best])
+
+    features, indices = cached_features(model, data.samples, data.preprocess, compute)
+    classifier = model.get_submodule(model.last_layer)
+    head = fit_head(features.clone(), data.targets[indices], classifier.out_features, loss, score, seed)
+    with torch.no_grad():
+        classifier.weight.copy_(head.weight)
+        classifier.bias.copy_(head.bias)
+    return head
+
+
+def fit_head(features: Tensor, targets: Tensor, outputs: int, loss: Loss, score: Loss, seed: int) -> Head:
+    """The linear layer with the least loss, its L2 chosen by cross-validation.
+
+    Args:
+        features: float [N, F]. targets: as the loss wants them, [N, ...].
+        outputs: K.
+        score: outputs and targets → what the task calls best; higher is better.
+    """
+    folds = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed_of(seed, "folds"))) % FOLDS
+    tried: list[tuple[float, float, float]] = []
+    for strength in STRENGTHS:
+        losses, scores = [], []
+        for fold in range(min(FOLDS, len(features))):
+            kept, held = folds != fold, folds == fold
+            if not held.any() or not kept.any():
+                continue
+            weight, bias = fit_linear(features[kept], targets[kept], outputs, loss, strength)
+            answers = features[held] @ weight.T + bias
+            losses.append(float(loss(answers, targets[held])))
+            scores.append(float(score(answers, targets[held])))
+        tried.append((sum(losses) / len(losses), sum(scores) / len(scores), strength))
+    best_loss, best_score, strength = min(tried)
+    weight, bias = fit_linear(features, targets, outputs, loss, strength)
+    return Head(weight, bias, strength, best_loss, best_score)
+
+
+def fit_linear(features: Tensor, targets: Tensor, outputs: int, loss: Loss, strength: float) -> tuple[Tensor, Tensor]:
+    """weight [K, F], bias [K] with the least mean loss + strength / 2 · |w|², on features of unit spread (L-BFGS)."""
+    mean, std = features.mean(0), features.std(0, correction=0).clamp_min(1e-6)
+    inputs = (features - mean) / std
+    weight = torch.zeros(outputs, features.shape[1], requires_grad=True)
+    bias = torch.zeros(outputs, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss(inputs @ weight.T + bias, targets) + strength / 2 * weight.square().sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[arg-type]
+    final = (weight / std).detach()
+    return final, (bias - final @ mean).detach()
+
+
+# ---- what to move ----
+
+
+def choose(counts: Tensor, score: float, best: str) -> tuple[str, str]:
+    """`features` or `finetune`, and why.
+
+    Args:
+        counts: pictures of each class.
+        score: of the fitted head on pictures held out from it; how alike these pictures are to those of the weights.
+        best: the name of that score.
+    """
+    typical = median(counts.tolist())
+    if typical < FEW:
+        return "features", f"only {typical:g} pictures of a typical class: the body stays as it is, a head is fitted"
+    if score >= SEPARATED:
+        return "features", f"features alone reach {best} {score:.3f} on pictures held out: the body stays as it is"
+    return (
+        "finetune",
+        f"{typical:g} pictures of a typical class, features alone reach {best} {score:.3f}: the body learns too",
+    )
+
+
+def settle(recipe: Recipe, asked: Recipe, head: Head, counts: Tensor, best: str) -> tuple[Recipe, str]:
+    """The recipe with `transfer` decided and what follows from it where the user did not say, and the reason."""
+    how, why = choose(counts, head.score, best) if recipe.transfer == "auto" else (recipe.transfer, "as asked")
+    update: dict[str, Any] = {"transfer": how}
+    if how == "features":
+        update |= {"epochs": 1, "augment": Augment()}
+    else:
+        # steps of AdamW do not depend on the scale of the pixels, which public weights disagree on
+        optimizer = "adamw" if asked.optimizer == "auto" else asked.optimizer
+        update["optimizer"] = optimizer
+        if asked.lr is None:
+            update["lr"] = GENTLE * default_lr(optimizer, int(recipe.batch) * recipe.accumulate)
+        if asked.weight_decay is None:
+            update["weight_decay"] = DEFAULT_WEIGHT_DECAY.get(optimizer, 5e-4)
+        if not asked.epochs:
+            update["epochs"] = min(recipe.epochs, FINETUNE_EPOCHS)
+        if recipe.freeze_bn == "auto":
+            update["freeze_bn"] = int(counts.sum()) <= BN_FROZEN_UP_TO
+    told = f"transfer: {how} ({why}); a head on features: {best} {head.score:.4f} by cross-validation"
+    return recipe.model_copy(update=update), told
+
+
+def rate_scales(model: Any, decay: float, frozen_stages: int) -> dict[str, float]:
+    """Parameter name → share of the learning rate: 1 in the head, `decay` in the last stage, `decay`² before it, …
+
+    Parameters of the first `frozen_stages` stages ask for no gradient any more.
+    """
+    stages = list(model.stage_layers.values())
+    scales: dict[str, float] = {}
+    for name, parameter in model.named_parameters():
+        stage = next((number for number, layers in enumerate(stages) if _is_in(name, layers)), len(stages))
+        if stage < frozen_stages and stage < len(stages):
+            parameter.requires_grad_(False)
+        scales[name] = decay ** (len(stages) - stage)
+    return scales
+
+
+def keep_still(model: nn.Module, recipe: Recipe) -> None:
+    """After `train()`: batch norms that are to keep their statistics go back to judging mode."""
+    if recipe.freeze_bn is not True:
+        return
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def _is_in(name: str, layers: tuple[str, ...]) -> bool:
+    return any(name.startswith(f"{layer}.") for layer in layers)
