@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.harness import ROOT
 
+SHARED = Path(os.environ.get("STRIATE_TEST_DATA", ROOT.parent / "shared" / "data"))
 INSIDE = {  # archive -> the data set's folder within it
     "hymenoptera": "hymenoptera/hymenoptera_data",
     "cifar10-jpg": "cifar10-jpg",
@@ -22,7 +23,7 @@ def dataset(name: str) -> Path:
     Raises:
         SystemExit: the archive is not there.
     """
-    archive = Path(os.environ.get("STRIATE_TEST_DATA", ROOT.parent / "shared" / "data")) / f"{name}.zip"
+    archive = SHARED / f"{name}.zip"
     if not archive.exists():
         sys.exit(f"bench: {archive} is missing; set STRIATE_TEST_DATA to the folder that holds {name}.zip")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "striate-bench"

@@ -34,7 +34,7 @@ SEPARATED = 0.98  # of held-out pictures named rightly from features alone: noth
 FOLDS = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the head's L2, tried by cross-validation
 BN_FROZEN_UP_TO = 5_000  # pictures
-GENTLE = 0.1  # of the learning rate that training from scratch would have
+GENTLE = 0.03  # of the learning rate that training from scratch would have
 FINETUNE_EPOCHS = 20
 
 Loss = Callable[[Tensor, Tensor], Tensor]
