@@ -150,9 +150,18 @@ class ModelCard(Settings):
     license: str = Field(default="", description="licence of the weights, as the trainer states it")
 
 
+ALSO = {"int": "a whole number", "bool": "true or false"}  # pydantic's kind of error -> what was possible too
+
+
 def explain(error: ValidationError) -> str:
     """The first thing that pydantic refused, in one line: `optimizer: input should be 'sgd' or 'adam' (got 'adma')`."""
-    first = error.errors()[0]
+    first, *others = error.errors()
+    if isinstance(first["input"], str):  # of several forms that a value may have, a word was meant
+        same = [other for other in (first, *others) if other["loc"][:1] == first["loc"][:1]]
+        first = next((other for other in same if other["type"] == "literal_error"), first)
+        if first["type"] == "literal_error":
+            kinds = {other["type"].partition("_")[0] for other in same}
+            first["msg"] += "".join(f" or {told}" for kind, told in ALSO.items() if kind in kinds)
     where = ".".join(
         str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained-", "int"))
     )

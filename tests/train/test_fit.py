@@ -229,3 +229,20 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path):
     for first, second in zip(*((run / "metrics.jsonl").read_text().splitlines() for run in (one, two)), strict=True):
         for key in ("train_loss", "val_loss"):
             assert json.loads(first)[key] == pytest.approx(json.loads(second)[key], abs=1e-4)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_unreadable_pictures_are_told_once(tmp_path: Path, capsys, cache: bool):
+    from PIL import Image
+
+    for label in ("ant", "bee"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (9, 9 + number)).save(tmp_path / "photos" / label / f"{number}.png")
+    (tmp_path / "photos" / "ant" / "broken.png").write_bytes(b"not a picture")
+    recipe = quick(tmp_path, data=str(tmp_path / "photos"), epochs=2, size=16, model="conv4-relu-gap", cache=cache)
+    run = fit.fit(recipe.model_copy(update={"batch": 4, "workers": 0, "limit": None}))
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("warning: 1 picture could not be read and stay out") == 1
+    assert "broken.png" in said
+    assert len(json.loads((run / "report.json").read_text())["metrics"]["skipped"]) == 1

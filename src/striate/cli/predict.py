@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections import Counter
@@ -154,10 +155,11 @@ def _tell(counts: Counter[str], seconds: float) -> None:
 
 def _next_command(model: Path, sources: tuple[str, ...], counts: Counter[str], files: list[Path]) -> str | None:
     if counts["judged"]:
-        return f"striate evaluate {model} {sources[0]}"
+        return shlex.join(["striate", "evaluate", str(model), sources[0]])
     if files or not counts["predicted"]:
         return None
-    return f"striate predict {model} {' '.join(sources)} --out results.csv --draw drawn.png"
+    named = shlex.join(sources) if len(sources) <= 2 else "PICTURES"  # a shell has spelt out a pattern
+    return f"{shlex.join(['striate', 'predict', str(model)])} {named} --out results.csv --draw drawn.png"
 
 
 def _drawer(path: Path, overwrite: bool, title: str) -> Folder | Sheet:

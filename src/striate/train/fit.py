@@ -45,6 +45,7 @@ def run_epochs(job: Job) -> None:
         progress.say(note)
     if place.step:
         progress.say(f"resumed at epoch {place.epoch + 1}, batch {place.batch + 1}")
+    told = tell_unreadable(job, progress, set())
     with StopSignal() as stop, progress:
         watch = Watch(job, progress, stop)
         while place.epoch < recipe.epochs and not stopped_early(job):
@@ -52,8 +53,18 @@ def run_epochs(job: Job) -> None:
             if recipe.transfer != "features":  # there the head was fitted at once
                 train_epoch(trainer, job.train, job.draw_weights, watch.after_step)
             end_epoch(job, progress, watch.seconds(), watch.seen())
+            told = tell_unreadable(job, progress, told)
             watch.save()
             watch.stop_if_asked()
+
+
+def tell_unreadable(job: Job, progress: TrainingProgress, told: set[str]) -> set[str]:
+    """Say which pictures were left out since the last time; returns all that have been told."""
+    new = [message for message in dict.fromkeys([*job.train.skipped, *job.val.skipped]) if message not in told]
+    if new:
+        count = "1 picture" if len(new) == 1 else f"{len(new):,} pictures"
+        progress.say(f"warning: {count} could not be read and stay out; the first: {new[0]}")
+    return told | set(new)
 
 
 class Watch:
@@ -166,6 +177,6 @@ def finish(job: Job) -> None:
     values = metrics.compute()
     write_model(run / "model.safetensors", weights, job.card(values))
     samples = [data.samples[int(index)] for index in indices]
-    skipped = [*job.train.skipped, *job.val.skipped, *(data.skipped if data is not job.val else [])]
+    skipped = list(dict.fromkeys([*job.train.skipped, *job.val.skipped, *data.skipped]))  # each picture once
     write_run_report(job, judged, metrics, job.task.sections(metrics, samples, read_sample), skipped)
     trainer.accelerator.wait_for_everyone()
