@@ -50,12 +50,22 @@ def run_epochs(job: Job) -> None:
         watch = Watch(job, progress, stop)
         while place.epoch < recipe.epochs and not stopped_early(job):
             watch.epoch_begins()
-            if recipe.transfer != "features":  # there the head was fitted at once
+            if recipe.transfer == "features":
+                end_fitting(job, progress)
+            else:
                 train_epoch(trainer, job.train, job.draw_weights, watch.after_step)
-            end_epoch(job, progress, watch.seconds(), watch.seen())
+                end_epoch(job, progress, watch.seconds(), watch.seen())
             told = tell_unreadable(job, progress, told)
             watch.save()
             watch.stop_if_asked()
+
+
+def end_fitting(job: Job, progress: TrainingProgress) -> None:
+    """The one epoch of a run whose head was fitted at once; its training loss is that of cross-validation."""
+    place = job.trainer.place
+    if job.head is not None:  # else it comes from a checkpoint
+        place.loss_sum, place.batch = job.head.loss, 1
+    end_epoch(job, progress, job.head.seconds if job.head is not None else 1.0, len(job.train))
 
 
 def tell_unreadable(job: Job, progress: TrainingProgress, told: set[str]) -> set[str]:

@@ -30,7 +30,7 @@ from striate.train.optimizers import make_optimizer
 from striate.train.recipes import resolve
 from striate.train.run import make_recipe, read_recipe, recipe_yaml, run_folder
 from striate.train.schedules import Schedule
-from striate.train.transfer import learn_head, rate_scales, settle
+from striate.train.transfer import Head, learn_head, rate_scales, settle
 
 
 @dataclass
@@ -49,6 +49,7 @@ class Job:
     fingerprint: str
     notes: list[str] = field(default_factory=list)
     quiet: bool = False
+    head: Head | None = None  # fitted to features of public weights, before the first epoch
 
     @property
     def leads(self) -> bool:
@@ -114,6 +115,7 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     torch.manual_seed(recipe.seed)
     weights = {"weights": recipe.weights, "accept_license": recipe.accept_license} if state is None else {}
     model = task.build(recipe.model, preprocess.channels, **weights, **model_arguments(recipe, preprocess))
+    head = None
     if recipe.weights and recipe.transfer != "none" and state is None:
         plain = make_split(dataset, "train", task, recipe.model_copy(update={"augment": None}), preprocess)
         head = learn_head(model, task, plain, accelerator.device, recipe.seed)
@@ -124,7 +126,7 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     draw_weights = task.sample_weights(train.targets) if recipe.sampling == "balanced" else None
     trainer = make_trainer(task, recipe, model, preprocess, accelerator, train)
     run = resume if resume is not None else agreed_folder(recipe, task.name, accelerator)
-    job = Job(run, dataset, task, recipe, preprocess, trainer, train, val, draw_weights, mark, notes, quiet)
+    job = Job(run, dataset, task, recipe, preprocess, trainer, train, val, draw_weights, mark, notes, quiet, head)
     if state is not None:
         trainer.load_state_dict(state["trainer"])
         if job.leads:

@@ -9,6 +9,7 @@ spoil the features before it is any good), then the body too, each stage at a lo
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from statistics import median
@@ -48,6 +49,7 @@ class Head(NamedTuple):
     strength: float
     loss: float
     score: float
+    seconds: float = 0.0  # features included
 
 
 # ---- features ----
@@ -123,6 +125,7 @@ def features_of(body: nn.Module, data: Split, device: torch.device) -> tuple[Ten
 
 def learn_head(model: Any, task: Task, data: Split, device: torch.device, seed: int) -> Head:
     """Fit the model's linear classifier to its own features of these pictures, and put it in."""
+    begin = time.perf_counter()
     model.to(device)
 
     def compute(body: nn.Module) -> tuple[Tensor, Tensor]:
@@ -142,7 +145,7 @@ def learn_head(model: Any, task: Task, data: Split, device: torch.device, seed: 
     with torch.no_grad():
         classifier.weight.copy_(head.weight)
         classifier.bias.copy_(head.bias)
-    return head
+    return head._replace(seconds=time.perf_counter() - begin)
 
 
 def fit_head(features: Tensor, targets: Tensor, outputs: int, loss: Loss, score: Loss, seed: int) -> Head:
