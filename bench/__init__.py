@@ -10,6 +10,7 @@ BENCHMARKS = {
     "predict": "model.predict on a folder of JPEG files against a plain torchvision loop",
     "startup": "`striate --help` as a whole process",
     "transfer": "SqueezeNet's ImageNet weights on few ants and bees: features, finetune, from scratch; curves",
+    "score": "photo scores on an imitation of AVA: real photographs made worse by degrees",
     "families": "every family against torchvision or timm, same layout and weights: forward and training",
     "exports": "every network through torch.export, ONNX Runtime and torch.compile(fullgraph=True)",
     "kills": "training killed at random moments and resumed: the weights must be bit-identical",

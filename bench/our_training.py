@@ -31,7 +31,7 @@ def random_pictures(count: int, channels: int, size: int, classes: int) -> Datas
     pictures = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=generator)
     samples = [Sample(picture, index % classes, f"train/{index}") for index, picture in enumerate(pictures)]
     names = tuple(f"class {index}" for index in range(classes))
-    return Dataset("memory", "memory", "classify", names, False, {"train": samples, "val": samples[: 2 * classes]})
+    return Dataset("memory", "memory", "classify", names, {"train": samples, "val": samples[: 2 * classes]})
 
 
 def job_on(dataset: Dataset, recipe: Recipe, run: Path) -> Job:

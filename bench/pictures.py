@@ -14,6 +14,7 @@ INSIDE = {  # archive -> the data set's folder within it
     "hymenoptera": "hymenoptera/hymenoptera_data",
     "cifar10-jpg": "cifar10-jpg",
     "mnist": "mnist-idx",
+    "imagenet-samples": "imagenet-1k-samples",
 }
 
 

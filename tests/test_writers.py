@@ -12,7 +12,7 @@ import torch
 from striate.errors import MissingExtra, StriateError, UsageError
 from striate.results import Classification, Failure, Result
 from striate.sources import Source
-from striate.writers import COLUMNS, open_writer
+from striate.writers import open_writer
 
 HOSTILE = ('a,"b".png', "line\nbreak.png", "ü;é\t.png", "=cmd|' /C calc'!A0.png", "emoji 🐱.png")
 
@@ -50,7 +50,7 @@ def test_json_lines_round_trip(tmp_path: Path) -> None:
 def test_csv_round_trip(tmp_path: Path) -> None:
     with open(write(tmp_path / "a.csv"), encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == Classification.columns
     assert [row["source"] for row in rows] == [*HOSTILE, "several", "bad.png"]
     assert rows[0]["label"] == 'd"o,g'
     assert float(rows[0]["confidence"]) == 0.75

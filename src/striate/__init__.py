@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from striate.images import read_image
     from striate.model import Model, load
     from striate.network_summary import summarize as summary
-    from striate.results import Classification, Failure
+    from striate.results import Classification, Failure, Rating
     from striate.train import train
 
 # public name -> module, or module:name where it has another name there; imported on first use, which keeps this cheap
@@ -33,6 +33,7 @@ _PUBLIC = {
     "Model": "striate.model",
     "ModelCard": "striate.config",
     "Preprocess": "striate.config",
+    "Rating": "striate.results",
     "Recipe": "striate.config",
     "Sample": "striate.data",
     "StriateError": "striate.errors",
@@ -57,6 +58,7 @@ __all__ = [
     "Model",
     "ModelCard",
     "Preprocess",
+    "Rating",
     "Recipe",
     "Sample",
     "StriateError",

@@ -48,6 +48,39 @@ def captioned(
     return sheet
 
 
+def with_histogram(
+    picture: Image.Image, grades: Sequence[float], shares: Sequence[float], mean: float, spread: float
+) -> Image.Image:
+    """An RGB picture over the histogram of its grades: a bar a grade, the mean as a line, the spread as a band."""
+    factor = max(1, LEAST_WIDTH // max(picture.size))
+    if factor > 1:
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    width = max(LEAST_WIDTH, picture.width)
+    size = max(14, min(width // 24, picture.height // 6))
+    pad, bars = size // 2, size * 4
+    sheet = Image.new("RGB", (width, picture.height + bars + 4 * size), GROUND)
+    sheet.paste(picture, ((width - picture.width) // 2, 0))
+    pen, font = ImageDraw.Draw(sheet), caption_font(size)
+    pen.text((pad, picture.height + size), f"{mean:.2f} ± {spread:.2f}", INK, font, anchor="lm")
+    top, floor = picture.height + 2 * size, picture.height + 2 * size + bars
+    column = (width - 2 * pad) / len(grades)
+    step = grades[1] - grades[0]
+
+    def across(grade: float) -> float:
+        return pad + column * ((grade - grades[0]) / step + 0.5)
+
+    pen.rectangle((max(pad, across(mean - spread)), top, min(width - pad, across(mean + spread)), floor), TRACK)
+    highest = max(*shares, 1e-9)
+    small = caption_font(max(9, round(size * 0.7)))
+    for grade, share in zip(grades, shares, strict=True):
+        left, right = across(grade) - 0.4 * column, across(grade) + 0.4 * column
+        pen.rectangle((left, floor - round(bars * share / highest), right, floor), FILL[None])
+        if len(grades) <= 12:
+            pen.text((across(grade), floor + size), f"{grade:g}", DIM, small, anchor="mm")
+    pen.line((across(mean), top - size // 3, across(mean), floor), INK, max(2, size // 8))
+    return sheet
+
+
 @lru_cache(maxsize=16)
 def caption_font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which knows Latin, Greek, Cyrillic and Arabic letters; matplotlib brings it."""

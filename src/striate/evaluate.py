@@ -10,6 +10,7 @@ import torch
 
 from striate.data import Dataset, Sample, open_dataset, split_source
 from striate.data.loaders import Split, read_sample
+from striate.data.sample import renumbered
 from striate.data.transforms import Normalize
 from striate.errors import DataError
 from striate.tasks import Metrics
@@ -102,8 +103,4 @@ def in_classes_of(model: Model, dataset: Dataset, split: str) -> list[Sample]:
             f"({', '.join(list(known)[:5])} …)"
         )
     index = [known[name] for name in dataset.classes]
-    return [Sample(sample.image, renumbered(sample.target, index), sample.name) for sample in dataset.splits[split]]
-
-
-def renumbered(target: Any, index: list[int]) -> Any:
-    return tuple(index[label] for label in target) if isinstance(target, tuple) else index[target]
+    return [renumbered(sample, index, len(known)) for sample in dataset.splits[split]]

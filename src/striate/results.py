@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 from torch import Tensor
@@ -21,8 +21,12 @@ from striate.sources import Source
 class Result(Protocol):
     """What every task's result can do."""
 
+    columns: ClassVar[tuple[str, ...]]  # keys of `to_dict` that make a table
+
     @property
     def source(self) -> Source: ...
+    @property
+    def correct(self) -> bool | None: ...
     def to_dict(self, top: int = 5) -> dict[str, Any]: ...
     def describe(self, top: int = 3) -> str: ...
     def caption(self) -> str: ...
@@ -61,6 +65,8 @@ class Classification:
     probabilities: Tensor
     thresholds: Sequence[float] | None = None
 
+    columns: ClassVar[tuple[str, ...]] = ("source", "label", "confidence", "target", "correct", "error", "top")
+
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k most probable labels, best first; equal ones in the order of the classes."""
         values, order = self.probabilities.float().sort(descending=True, stable=True)
@@ -89,7 +95,7 @@ class Classification:
     def correct(self) -> bool | None:
         """Whether the labels are those the source is known to have; None where that is unknown."""
         target = self.source.target
-        if target is None:
+        if not isinstance(target, str | tuple):
             return None
         return set(self.labels) == ({target} if isinstance(target, str) else set(target))
 
@@ -101,7 +107,8 @@ class Classification:
         found |= {"confidence": _finite(self.confidence), "top": best}
         if self.correct is not None:
             target = self.source.target
-            found |= {"target": target if isinstance(target, str) else list(target or ()), "correct": self.correct}
+            shown = list(target) if isinstance(target, tuple) else target
+            found |= {"target": shown, "correct": self.correct}
         return found
 
     def describe(self, top: int = 3) -> str:
@@ -144,14 +151,104 @@ class Classification:
         Raises:
             UsageError: a file stands there, or its ending is of no known format.
         """
-        path = refuse_overwrite(path, overwrite)
-        if path.suffix.lower() == ".json":
-            return write_atomic(path, json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
-        return save_picture(self.draw(), path)
+        return save_result(self, path, overwrite)
 
     def show(self) -> None:
         """Open the drawn picture in the system's viewer."""
         self.draw().show()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rating:
+    """How people would grade one picture.
+
+    Attributes:
+        source: the picture; it is read again to be drawn.
+        grades: K numbers, from low to high.
+        shares: float [K] on the CPU: what share of people gives each grade; they add to 1.
+    """
+
+    source: Source
+    grades: tuple[float, ...]
+    shares: Tensor
+
+    columns: ClassVar[tuple[str, ...]] = ("source", "score", "spread", "target", "error", "shares")
+
+    @property
+    def score(self) -> float:
+        """The mean grade."""
+        return sum(grade * share for grade, share in zip(self.grades, self.shares.tolist(), strict=True))
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of the grades: how much people quarrel about the picture."""
+        mean = self.score
+        pairs = zip(self.grades, self.shares.tolist(), strict=True)
+        return math.sqrt(sum(share * (grade - mean) ** 2 for grade, share in pairs))
+
+    @property
+    def correct(self) -> None:
+        """A score is near or far, never right or wrong."""
+        return None
+
+    def to_dict(self, top: int = 5) -> dict[str, Any]:
+        """JSON-able (RFC 8259: no NaN): source, score, spread, the share of each grade; target where known."""
+        found: dict[str, Any] = {"source": self.source.name}
+        found |= {"score": _finite(self.score), "spread": _finite(self.spread)}
+        found["shares"] = {
+            f"{g:g}": _finite(round(s, 5)) for g, s in zip(self.grades, self.shares.tolist(), strict=True)
+        }
+        if isinstance(self.source.target, float):
+            found["target"] = self.source.target
+        return found
+
+    def describe(self, top: int = 3) -> str:
+        """One line: `dune.jpg: 6.21 ± 1.38 of 1 to 10`."""
+        said = f"{self.score:.2f} ± {self.spread:.2f} of {self.grades[0]:g} to {self.grades[-1]:g}"
+        target = self.source.target
+        voted = f"  (people: {target:.2f})" if isinstance(target, float) else ""
+        return f"{visible(self.source.name)}: {said}{voted}"
+
+    def caption(self) -> str:
+        """A few words to stand under a small picture: `6.2 ± 1.4`, and `(6.5)` where people's mean is known."""
+        target = self.source.target
+        return f"{self.score:.1f} ± {self.spread:.1f}" + (f" ({target:.1f})" if isinstance(target, float) else "")
+
+    def __str__(self) -> str:
+        return self.describe()
+
+    def draw(self, image: Image.Image | Tensor | None = None) -> Image.Image:
+        """The picture over the histogram of its grades.
+
+        Args:
+            image: the picture, if at hand; by default it is read again from its source.
+
+        Raises:
+            ImageError: it can no longer be read.
+        """
+        from striate.drawing import with_histogram
+
+        picture = as_pillow(self.source.load() if image is None else image)
+        return with_histogram(picture, self.grades, self.shares.tolist(), self.score, self.spread)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the drawn picture, or with a name ending in `.json` the numbers.
+
+        Raises:
+            UsageError: a file stands there, or its ending is of no known format.
+        """
+        return save_result(self, path, overwrite)
+
+    def show(self) -> None:
+        """Open the drawn picture in the system's viewer."""
+        self.draw().show()
+
+
+def save_result(result: Result, path: str | Path, overwrite: bool = False) -> Path:
+    path = refuse_overwrite(path, overwrite)
+    if path.suffix.lower() == ".json":
+        return write_atomic(path, json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+    return save_picture(result.draw(), path)
 
 
 def save_picture(picture: Image.Image, path: str | Path) -> Path:
@@ -189,5 +286,5 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _names(target: str | tuple[str, ...] | None) -> str:
-    return target if isinstance(target, str) else ", ".join(target or ()) or "none"
+def _names(target: str | tuple[str, ...] | float | None) -> str:
+    return ", ".join(target) or "none" if isinstance(target, tuple) else str(target)

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from striate.data.sample import Sample
+from striate.data.sample import Sample, named
 from striate.errors import DataError, ImageError, UsageError, did_you_mean
 from striate.images import PICTURE_SUFFIXES, read_image
 
@@ -30,12 +30,12 @@ class Source:
         name: how results and messages call it; always printable as UTF-8.
         picture: a path, URL or bytes; or an array, tensor or PIL image that was in memory already;
             or the error that reading it will raise.
-        target: the label it is known to have (a tuple where several may hold); None where unknown.
+        target: the label it is known to have (a tuple where several may hold), or the score; None where unknown.
     """
 
     name: str
     picture: Any
-    target: str | tuple[str, ...] | None = None
+    target: str | tuple[str, ...] | float | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -172,14 +172,8 @@ def _expand_split(source: str) -> Iterator[Source]:
         raise DataError(
             f'{name} has no split "{split}"; it has {", ".join(dataset.splits)}.{did_you_mean(split, dataset.splits)}'
         )
-
-    def label(target: Any) -> str | tuple[str, ...] | None:
-        if target is None:
-            return None
-        several = isinstance(target, tuple | list)
-        return tuple(dataset.classes[index] for index in target) if several else dataset.classes[target]
-
-    return (Source(sample.name, sample.image, label(sample.target)) for sample in dataset.splits[split])
+    samples = dataset.splits[split]
+    return (Source(sample.name, sample.image, named(sample.target, dataset.classes)) for sample in samples)
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Source]:

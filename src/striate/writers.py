@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from striate.errors import MissingExtra, StriateError, UsageError, did_you_mean
 from striate.files import refuse_overwrite, sync_folder
-from striate.results import Failure, Result
+from striate.results import Classification, Failure, Result
 
 FORMATS = (".jsonl", ".csv", ".parquet")
-COLUMNS: tuple[str, ...] = ("source", "label", "confidence", "target", "correct", "error", "top")
 CHUNK = 4096  # rows that Parquet writes at once
 
 
@@ -29,11 +28,18 @@ def json_line(result: Result | Failure, top: int) -> str:
 
 
 @contextmanager
-def open_writer(path: str | Path, *, top: int = 5, overwrite: bool = False) -> Iterator[Write]:
+def open_writer(
+    path: str | Path, *, columns: Sequence[str] = Classification.columns, top: int = 5, overwrite: bool = False
+) -> Iterator[Write]:
     """A function that writes one result; the ending says the format. The file appears when the block ends well.
 
-    CSV and Parquet have the columns `source, label, confidence, target, correct, error, top`; several labels are
-    joined by `;`. `top` is JSON in CSV and a list of (label, probability) in Parquet.
+    CSV and Parquet have these columns: `source, label, confidence, target, correct, error, top` for labels, several
+    joined by `;`; what is a list or mapping is JSON in CSV, and `top` a list of (label, probability) in Parquet.
+
+    Args:
+        columns: of the kind of result: `model.task.result.columns`.
+        top: labels listed of each picture.
+        overwrite: replace a file that stands there.
 
     Raises:
         UsageError: a file stands there, or its ending is of no known format.
@@ -50,7 +56,7 @@ def open_writer(path: str | Path, *, top: int = 5, overwrite: bool = False) -> I
         with ExitStack() as stack:
             with _told(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write = stack.enter_context(opener(beside, top))
+                write = stack.enter_context(opener(beside, top, columns))
 
             def write_told(result: Result | Failure) -> None:
                 with _told(path):
@@ -66,15 +72,21 @@ def open_writer(path: str | Path, *, top: int = 5, overwrite: bool = False) -> I
             beside.unlink()
 
 
-def table_row(result: Result | Failure, top: int) -> dict[str, Any]:
-    """A result as a flat row with the keys of COLUMNS."""
+def table_row(result: Result | Failure, top: int, columns: Sequence[str]) -> dict[str, Any]:
+    """A result as a flat row with these keys."""
     found = result.to_dict() if isinstance(result, Failure) else result.to_dict(top)
-    row = {column: found.get(column) for column in COLUMNS}
+    row = {column: found.get(column) for column in columns}
     if "labels" in found:
         row["label"] = ";".join(found["labels"])
     if isinstance(row["target"], list):
         row["target"] = ";".join(row["target"])
     return row
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False) if value else ""
+    return value
 
 
 @contextmanager
@@ -87,28 +99,28 @@ def _told(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _json_lines(path: Path, top: int) -> Iterator[Write]:
+def _json_lines(path: Path, top: int, columns: Sequence[str]) -> Iterator[Write]:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         yield lambda result: file.write(json_line(result, top) + "\n")
         os.fsync(file.fileno())
 
 
 @contextmanager
-def _csv(path: Path, top: int) -> Iterator[Write]:
+def _csv(path: Path, top: int, columns: Sequence[str]) -> Iterator[Write]:
     with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table = csv.DictWriter(file, columns, lineterminator="\n")
         table.writeheader()
 
         def write(result: Result | Failure) -> None:
-            row = table_row(result, top)
-            table.writerow(row | {"top": json.dumps(row["top"], ensure_ascii=False) if row["top"] else ""})
+            row = table_row(result, top, columns)
+            table.writerow({key: _cell(value) for key, value in row.items()})
 
         yield write
         os.fsync(file.fileno())
 
 
 @contextmanager
-def _parquet(path: Path, top: int) -> Iterator[Write]:
+def _parquet(path: Path, top: int, columns: Sequence[str]) -> Iterator[Write]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -116,8 +128,11 @@ def _parquet(path: Path, top: int) -> Iterator[Write]:
         raise MissingExtra("pyarrow", "parquet", "writing Parquet") from None
     text, score = pa.string(), pa.float32()
     best = pa.list_(pa.struct([("label", text), ("probability", score)]))
-    types = {"confidence": score, "correct": pa.bool_(), "top": best}
-    schema = pa.schema([(column, types.get(column, text)) for column in COLUMNS])
+    types = {"correct": pa.bool_(), "top": best, "shares": pa.map_(text, score)}
+    types |= dict.fromkeys(("confidence", "score", "spread"), score)
+    if "score" in columns:
+        types["target"] = score
+    schema = pa.schema([(column, types.get(column, text)) for column in columns])
     rows: list[dict[str, Any]] = []
     with parquet.ParquetWriter(path, schema) as file:
 
@@ -126,7 +141,7 @@ def _parquet(path: Path, top: int) -> Iterator[Write]:
             rows.clear()
 
         def write(result: Result | Failure) -> None:
-            rows.append(table_row(result, top))
+            rows.append(table_row(result, top, columns))
             if len(rows) == CHUNK:
                 flush()
 

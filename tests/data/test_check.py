@@ -34,7 +34,7 @@ def save(folder: Path, name: str, pixels: np.ndarray) -> Path:
 
 def dataset(splits: dict[str, list[tuple[object, object, str]]], classes: tuple[str, ...] = ("cat", "dog")) -> Dataset:
     made = {split: [Sample(*row) for row in rows] for split, rows in splits.items()}  # type: ignore[arg-type]
-    return Dataset("here", "folder", "classify", classes, False, made)
+    return Dataset("here", "folder", "classify", classes, made)
 
 
 def test_every_fault_is_found_and_told(tmp_path: Path) -> None:

@@ -70,6 +70,6 @@ def test_any_pictures_and_any_words_make_a_sheet(shapes, caption, title, columns
 def test_sheet_of_a_set_has_a_row_a_class_and_passes_over_what_cannot_be_read(tmp_path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no")
     samples = [Sample(flat(RED), 0, "r"), Sample(str(tmp_path / "broken.png"), 0, "broken"), Sample(flat(BLUE), 1, "b")]
-    dataset = Dataset("set", "folder", "classify", ("first", "second"), False, {"train": samples})
+    dataset = Dataset("set", "folder", "classify", ("first", "second"), {"train": samples})
     sheet = dataset_sheet(dataset)
     assert place_of(sheet, BLUE)[1] > place_of(sheet, RED)[3]

@@ -290,7 +290,7 @@ def test_statistics_of_one_colour_may_be_divided_by_and_of_nothing_are_refused()
 
 def small_set(**changes: object) -> Dataset:
     samples = [Sample(picture(4, 4, 1, seed), seed % 2, f"train/{seed}") for seed in range(4)]
-    values = {"source": "a", "format": "idx", "task": "classify", "classes": ("x", "y"), "multi_label": False}
+    values = {"source": "a", "format": "idx", "task": "classify", "classes": ("x", "y")}
     return Dataset(**values | {"splits": {"train": samples}} | changes)  # type: ignore[arg-type]
 
 

@@ -48,6 +48,13 @@ class WithAuxiliary(NamedTuple):
     auxiliary: tuple[Tensor, ...]
     weight: float
 
+    def total(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        """The main loss and the weighted ones of the auxiliary classifiers."""
+        value = loss(self.logits)
+        for logits in self.auxiliary:
+            value = value + self.weight * loss(logits)
+        return value
+
 
 class Backbone(nn.Module):
     """A function from images [B, C, H, W] to logits [B, num_classes], or to its stages by name.

@@ -177,7 +177,10 @@ def _print(report: DataReport) -> None:
         names = sorted(names, key=lambda name: sum(report.classes[name].values()))
         names = names[:10] + names[-10:]
         say(f"{len(report.classes):,} classes: the ten smallest and the ten largest are shown; --json has all")
-    print_table(["class", *splits], [[name, *(report.classes[name][split] for split in splits)] for name in names])
+    print_table(
+        ["mean near" if report.graded else "class", *splits],
+        [[name, *(report.classes[name][split] for split in splits)] for name in names],
+    )
     if report.sizes:
         out.print()
         sides = [[side, *(int(value) for value in values.values())] for side, values in report.sizes.items()]
@@ -197,7 +200,8 @@ def _print_findings(report: DataReport) -> None:
         ["same pixels, other label", len(report.conflicts)],
     ]
     print_table(["", "found"], rows)
-    out.print(f"\nlargest class / smallest: {report.imbalance:.3g}    fingerprint: {report.fingerprint}", markup=False)
+    uneven = "" if report.graded else f"largest class / smallest: {report.imbalance:.3g}    "
+    out.print(f"\n{uneven}fingerprint: {report.fingerprint}", markup=False)
     for place in report.unreadable[:10]:
         say(f"unreadable: {place['reason']}")
     if len(report.unreadable) > 10:
@@ -216,6 +220,11 @@ def _transformed(pictures: list[Tensor], transform: Transform, seed: int) -> lis
 
 
 def _caption(sample: Sample, dataset: Dataset) -> str:
-    labels = sample.target if isinstance(sample.target, tuple | list) else (sample.target,)
-    named = [dataset.classes[label] for label in labels if label is not None]
-    return ", ".join(named) or Path(sample.name).name
+    from striate.data.sample import named
+
+    shown = named(sample.target, dataset.classes)
+    if isinstance(shown, tuple):
+        shown = ", ".join(shown)
+    elif isinstance(shown, float):
+        shown = f"{shown:.2f}"
+    return str(shown or Path(sample.name).name)

@@ -82,7 +82,8 @@ def predict(
         write = None
         if out is not None:
             target = out if out.suffix else out / "results.jsonl"
-            write = stack.enter_context(open_writer(target, top=top, overwrite=overwrite))
+            columns = loaded.task.result.columns
+            write = stack.enter_context(open_writer(target, columns=columns, top=top, overwrite=overwrite))
             files.append(target)
         drawer = _drawer(draw, overwrite, str(model)) if draw is not None else None
         results = loaded.predict_stream(islice(found, limit), batch=batch, threshold=threshold)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from striate.data.sample import Dataset, Sample
-from striate.data.split import SPLIT_NAMES
+from striate.data.scores import as_scores
+from striate.data.split import SPLIT_NAMES, hold_out
 from striate.errors import DataError, UsageError, did_you_mean
 
 __all__ = ["Dataset", "Sample", "open_dataset", "split_source"]
-
-TASKS = ("classify",)
 
 
 def open_dataset(
@@ -30,12 +30,10 @@ def open_dataset(
 
     Raises:
         DataError: nothing is there, its layout is not known, or something in it is wrong.
-        UsageError: no such task, or a fraction outside 0..1.
+        UsageError: a task that the layout does not fit, or a fraction outside 0..1.
     """
     from striate.data.formats import read_dataset
 
-    if task not in ("auto", *TASKS):
-        raise UsageError(f'there is no task "{task}"; there is {", ".join(TASKS)}.{did_you_mean(task, TASKS)}')
     if not 0 <= val_fraction < 1:
         raise UsageError(f"val_fraction is {val_fraction:g}: must be at least 0 and below 1")
     name, split = split_source(os.fspath(source))
@@ -44,11 +42,29 @@ def open_dataset(
             f'{name}: no split or folder "{split}"; write train, val or test.{did_you_mean(split, SPLIT_NAMES)}'
         )
     dataset = read_dataset(name, val_fraction=val_fraction, seed=seed, download=download)
+    if task not in ("auto", dataset.task):
+        dataset = _as_task(read_dataset(name, val_fraction=0, seed=seed, download=False), task)
+        dataset.splits, note = hold_out(dataset.splits, val_fraction, seed)
+        dataset.notes += [note] if note else []
     if split is None:
         return dataset
     if split not in dataset.splits:
         raise DataError(f'{name}: there is no split "{split}"; there is {", ".join(dataset.splits)}')
     return replace(dataset, source=os.fspath(source), splits={split: dataset.splits[split]})
+
+
+# (what a layout asks for, what the user asks for) -> how the one is read as the other
+CONVERSIONS: dict[tuple[str, str], Callable[[Dataset], Dataset]] = {("classify", "score"): as_scores}
+
+
+def _as_task(dataset: Dataset, task: str) -> Dataset:
+    convert = CONVERSIONS.get((dataset.task, task))
+    if convert is None:
+        near = did_you_mean(task, [dataset.task, *(asked for found, asked in CONVERSIONS if found == dataset.task)])
+        raise UsageError(
+            f'{dataset.source}: its layout is that of task {dataset.task}, it cannot be read for task "{task}".{near}'
+        )
+    return convert(dataset)
 
 
 def split_source(source: str) -> tuple[str, str | None]:

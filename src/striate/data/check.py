@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from striate.data.near_duplicates import look_hash, near_groups
-from striate.data.sample import Dataset, Sample
+from striate.data.sample import Dataset, Sample, Votes, classes_of
 from striate.data.statistics import fingerprint
 from striate.data.suggestions import suggest
 from striate.errors import ImageError
@@ -47,6 +47,7 @@ class DataReport:
 
     Attributes:
         pictures: split → {"pictures", "readable", "unlabelled"}.
+        graded: True where pictures have votes; each then counts for the grade nearest to its mean.
         classes: class → split → how many readable pictures have it.
         sizes: {"height", "width"} → {"min", "median", "max"}, of readable pictures.
         common_sizes: up to five most frequent `HxW` → how many.
@@ -66,6 +67,7 @@ class DataReport:
     format: str
     task: str
     multi_label: bool
+    graded: bool
     fingerprint: str
     pictures: dict[str, dict[str, int]]
     classes: dict[str, dict[str, int]]
@@ -121,6 +123,7 @@ def check_dataset(
         format=dataset.format,
         task=dataset.task,
         multi_label=dataset.multi_label,
+        graded=any(isinstance(reading.target, Votes) for reading in readings),
         fingerprint=fingerprint(dataset),
         pictures=_count_pictures(dataset, good),
         classes=_count_classes(dataset, good),
@@ -178,14 +181,8 @@ def _count_pictures(dataset: Dataset, good: list[Reading]) -> dict[str, dict[str
     }
 
 
-def _labels(target: Any) -> tuple[int, ...]:
-    if target is None:
-        return ()
-    return tuple(target) if isinstance(target, tuple | list) else (target,)
-
-
 def _count_classes(dataset: Dataset, good: list[Reading]) -> dict[str, dict[str, int]]:
-    counts = Counter((reading.split, label) for reading in good for label in _labels(reading.target))
+    counts = Counter((reading.split, label) for reading in good for label in classes_of(reading.target))
     return {
         name: {split: counts[split, index] for split in dataset.splits} for index, name in enumerate(dataset.classes)
     }
@@ -223,7 +220,7 @@ def _find_duplicates(report: DataReport, good: list[Reading]) -> None:
         places = [_place(reading) for reading in group]
         across = len({reading.split for reading in group}) > 1
         (report.leaks if across else report.duplicates).append(places)
-        if len({tuple(sorted(_labels(reading.target))) for reading in group if reading.target is not None}) > 1:
+        if len({tuple(sorted(classes_of(reading.target))) for reading in group if reading.target is not None}) > 1:
             report.conflicts.append(places)
 
 

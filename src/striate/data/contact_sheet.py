@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from striate.data.sample import Dataset, Sample
+from striate.data.sample import Dataset, Sample, classes_of
 from striate.drawing import caption_font, shortened
 from striate.errors import ImageError
 from striate.images import read_image
@@ -96,8 +96,7 @@ def dataset_sheet(dataset: Dataset, columns: int = 10, seed: int = 0) -> Image.I
     samples = dataset.splits[split]
     by_class: dict[int | None, list[Sample]] = defaultdict(list)
     for sample in samples:
-        labels = sample.target if isinstance(sample.target, tuple | list) else (sample.target,)
-        for label in labels[:1] or (None,):
+        for label in classes_of(sample.target)[:1] or (None,):
             by_class[label].append(sample)
     draw = random.Random(seed)
     pictures: list[Tensor] = []

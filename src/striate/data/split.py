@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
+from typing import Any
 
-from striate.data.sample import Sample
+from striate.data.sample import Sample, Votes
 from striate.data.seeds import seed_of
 
 # what people call splits → what we call them
@@ -17,23 +19,24 @@ SPLIT_NAMES = {
 }
 
 
-def stratified_split(
-    targets: Sequence[int | tuple[int, ...] | None], fraction: float, seed: int
-) -> tuple[list[int], list[int]]:
+def stratified_split(targets: Sequence[Any], fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Indices that stay and indices held out, both ascending.
 
     With one label a sample, every class of n gives floor or ceil of `n * fraction`, at least 1 and never its last;
     a class with one sample stays. With several labels, the shares are approximate (Sechidis et al., 2011, "On the
-    stratification of multi-label data"). The same targets and seed give the same split.
+    stratification of multi-label data"). Of scores, ranked from worst to best, one in every 1/fraction is held out. The
+    same targets and seed give the same split.
 
     Args:
-        targets: of each sample: a class index, a tuple of them, or None where unlabelled.
+        targets: of each sample: a class index, a tuple of them, votes, or None where unlabelled.
         fraction: to hold out, 0..1.
         seed: of the choice.
     """
     order = list(range(len(targets)))
     random.Random(seed_of(seed, "split")).shuffle(order)
-    if any(isinstance(target, tuple) for target in targets):
+    if any(isinstance(target, Votes) for target in targets):
+        held = _hold_scores(targets, order, fraction)
+    elif any(isinstance(target, tuple) for target in targets):
         held = _hold_sets([set(t) if isinstance(t, tuple) else {t} for t in targets], order, fraction)
     else:
         held = _hold_classes(targets, order, fraction)
@@ -75,6 +78,20 @@ def _hold_classes(targets: Sequence[Hashable], order: list[int], fraction: float
             take[label] += 1
             missing -= 1
     return {index for label, count in take.items() for index in members[label][:count]}
+
+
+def _hold_scores(targets: Sequence[Any], order: list[int], fraction: float) -> set[int]:
+    """Ranked by their means and cut into even groups, each gives the one that was shuffled to the front."""
+
+    def mean(index: int) -> float:
+        votes = targets[index]
+        return votes.mean(range(len(votes.counts))) if isinstance(votes, Votes) else -1.0
+
+    ranked = sorted(order, key=mean)
+    place = {index: at for at, index in enumerate(order)}
+    count = round(len(ranked) * fraction)
+    bounds = [number * len(ranked) // count for number in range(count + 1)] if count else []
+    return {min(ranked[start:end], key=place.__getitem__) for start, end in pairwise(bounds)}
 
 
 def _hold_sets(labels: list[set[int | None]], order: list[int], fraction: float) -> set[int]:

@@ -89,7 +89,7 @@ def _about_duplicates(report: DataReport) -> list[str]:
 def _about_classes(report: DataReport) -> list[str]:
     split = "train" if "train" in report.pictures else next(iter(report.pictures))
     counts = {name: by_split[split] for name, by_split in report.classes.items()}
-    if not counts or not any(counts.values()):
+    if report.graded or not counts or not any(counts.values()):
         return []
     told = []
     empty = [name for name, count in counts.items() if count == 0]

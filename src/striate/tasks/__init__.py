@@ -7,11 +7,12 @@ from typing import Any
 
 from striate.errors import UsageError, did_you_mean
 from striate.tasks.classify import Classify
+from striate.tasks.score import Score
 from striate.tasks.task import Metrics, Task
 
 __all__ = ["TASKS", "Metrics", "Task", "create_task"]
 
-TASKS: dict[str, type[Task]] = {"classify": Classify}
+TASKS: dict[str, type[Task]] = {"classify": Classify, "score": Score}
 
 
 def create_task(name: str, *, classes: Sequence[str], **arguments: Any) -> Task:
@@ -20,6 +21,15 @@ def create_task(name: str, *, classes: Sequence[str], **arguments: Any) -> Task:
     Raises:
         UsageError: no such task.
     """
+    check_name(name)
+    return TASKS[name](classes=classes, **arguments)  # type: ignore[call-arg]
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of no task, before data is looked at.
+
+    Raises:
+        UsageError: no such task.
+    """
     if name not in TASKS:
         raise UsageError(f'task "{name}" is not known; there are {", ".join(TASKS)}.{did_you_mean(name, TASKS)}')
-    return TASKS[name](classes=classes, **arguments)  # type: ignore[call-arg]

@@ -189,7 +189,7 @@ class ClassificationMetrics:
         scalars = {}
         for name, value in values.items():
             low, high = interval(spreads[name])
-            scalars[name] = {"value": value, "low": low, "high": high, "meaning": WORDS[name]}
+            scalars[name] = {"value": value, "low": low, "high": high, "meaning": WORDS[name], "share": name != "nll"}
         samples = len(self.gathered()[0])
         return {
             "samples": samples,

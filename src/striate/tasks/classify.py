@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ class Classify:
     """Targets: [B] int64; or float [B, K] when a picture may have several labels, or labels are mixed."""
 
     name = "classify"
+    result: ClassVar[type[Result]] = Classification
 
     def __init__(
         self,
@@ -81,9 +82,7 @@ class Classify:
         (Szegedy et al. 2016, section 7): with e = 0.1 and ten classes, 0.91 and 0.01.
         """
         if isinstance(outputs, WithAuxiliary):
-            several = (outputs.logits, *outputs.auxiliary)
-            losses = [self.loss(one, targets, label_smoothing, class_weights)["loss"] for one in several]
-            return {"loss": losses[0] + outputs.weight * torch.stack(losses[1:]).sum()}
+            return {"loss": outputs.total(lambda one: self.loss(one, targets, label_smoothing, class_weights)["loss"])}
         outputs = outputs.float()
         if self.multi_label:
             smooth = targets * (1 - label_smoothing) + label_smoothing / 2

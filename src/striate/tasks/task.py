@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ class Task(Protocol):
     """
 
     name: str
+    result: ClassVar[type[Result]]  # what `decode` gives
     classes: tuple[str, ...]
 
     @property

@@ -23,7 +23,7 @@ from striate.data.transforms import Normalize
 from striate.device import keep_freed_memory, pick_device, pick_precision
 from striate.errors import DataError, UsageError
 from striate.files import write_atomic
-from striate.tasks import Task, create_task
+from striate.tasks import Task, check_name, create_task
 from striate.train.checkpoints import load_checkpoint, save_checkpoint
 from striate.train.loop import Trainer
 from striate.train.optimizers import make_optimizer
@@ -82,6 +82,8 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     if resume is not None:
         state = load_checkpoint(resume)
         recipe = make_recipe(read_recipe(resume / "recipe.yaml"), f"{resume / 'recipe.yaml'}:")
+    if recipe.task != "auto":
+        check_name(recipe.task)
     dataset = open_dataset(
         recipe.data, val_fraction=recipe.val_fraction, seed=recipe.seed, task=recipe.task, download=recipe.download
     )
@@ -109,7 +111,7 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     else:
         preprocess, notes = Preprocess.model_validate(state["preprocess"]), []
     torch.set_num_threads(int(recipe.threads))  # recorded in the recipe: another number, another rounding
-    task = create_task(dataset.task, classes=dataset.classes, multi_label=dataset.multi_label)
+    task = create_task(dataset.task, classes=dataset.classes, **dataset.task_arguments)
     if recipe.deterministic:
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.manual_seed(recipe.seed)

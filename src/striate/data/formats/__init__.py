@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from striate.data.formats import builtin, folder, idx, labels_csv, vision
+from striate.data.formats import ava, builtin, folder, idx, labels_csv, vision
 from striate.data.sample import Dataset
 from striate.errors import DataError, did_you_mean
 
@@ -23,14 +23,15 @@ class Reader(NamedTuple):
 READERS = {
     "builtin": Reader(builtin.recognises, builtin.read),
     "torchvision": Reader(vision.recognises, vision.read),
+    "ava": Reader(ava.recognises, ava.read),
     "csv": Reader(labels_csv.recognises, labels_csv.read),
     "idx": Reader(idx.recognises, idx.read),
     "folder": Reader(folder.recognises, folder.read),
 }
 
 LAYOUTS = (
-    "a folder with one folder a class, or with train/ and val/ of such; a CSV with columns image,label; "
-    "IDX files (*-images-idx3-ubyte); or a name: " + ", ".join([*builtin.NAMES, *vision.SETS])
+    "a folder with one folder a class, or with train/ and val/ of such; a CSV with columns image,label or image,score; "
+    "AVA.txt with images/; IDX files (*-images-idx3-ubyte); or a name: " + ", ".join([*builtin.NAMES, *vision.SETS])
 )
 
 

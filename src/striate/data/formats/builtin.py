@@ -34,4 +34,4 @@ def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset
         f"A fixed, stratified fifth ({len(test)} pictures) is the test split.",
     ]
     classes = tuple(str(digit) for digit in range(10))
-    return Dataset(source, "builtin", "classify", classes, False, splits, notes + ([note] if note else []))
+    return Dataset(source, "builtin", "classify", classes, splits, notes + ([note] if note else []))

@@ -53,7 +53,7 @@ def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset
         listed = ", ".join(f"{count:,} {kind}" for kind, count in ignored.most_common(5))
         notes.append(f"{ignored.total():,} files are no pictures and were left out: {listed}.")
     notes = [f"Read as {layout}; task: classify, {len(classes)} classes.", *notes]
-    return Dataset(source, "folder", "classify", classes, False, splits, notes + ([note] if note else []))
+    return Dataset(source, "folder", "classify", classes, splits, notes + ([note] if note else []))
 
 
 def _folders(path: Path) -> list[str]:

@@ -72,7 +72,7 @@ def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset
     splits, note = hold_out(splits, val_fraction, seed, HELD_OUT_AT_MOST if "test" in splits else None)
     notes = [f"Read as IDX files ({', '.join(sorted(stems))}); task: classify, {len(values)} classes.", *notes]
     classes = tuple(str(value) for value in values)
-    return Dataset(source, "idx", "classify", classes, False, splits, notes + ([note] if note else []))
+    return Dataset(source, "idx", "classify", classes, splits, notes + ([note] if note else []))
 
 
 def read_idx(path: Path) -> np.ndarray:

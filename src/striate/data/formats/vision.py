@@ -82,7 +82,7 @@ def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset
         ]
     splits, note = hold_out(splits, val_fraction, seed, HELD_OUT_AT_MOST)
     notes = [f"Read as torchvision's {SETS[name].cls} from {root}; task: classify, {len(classes)} classes."]
-    return Dataset(source, "torchvision", "classify", classes, False, splits, notes + ([note] if note else []))
+    return Dataset(source, "torchvision", "classify", classes, splits, notes + ([note] if note else []))
 
 
 def _open(name: str, split: str, root: Path, download: bool) -> Any:

@@ -36,8 +36,8 @@ def write_report(
         sections: what the task shows, in this order.
         history: one row an epoch: `epoch`, `train_loss`, `val_loss`, `lr`, `seconds`, `images_per_second`, and any
             `val_*` (and `train_*`) measure; those that are numbers are drawn.
-        full: the metrics' account. Of it the page reads `scalars` (name → value, low, high), `best` (which of them
-            decides) and `sentence`, where present.
+        full: the metrics' account. Of it the page reads `scalars` (name → value, low, high; with
+            `share` False it is no percentage), `best` (which of them decides) and `sentence`, where present.
         recipe_yaml: the settings of the run.
         commands: what to type to do it again, one a line.
         notes: remarks on data and training, one sentence each.

@@ -24,8 +24,8 @@ MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "w
 
 
 def curves(history: Sequence[dict[str, Any]], best: str | None) -> list[Figure]:
-    """Loss, the measure that decides, every other `val_*` measure, and the learning rate, against epochs."""
-    if not history:
+    """Loss, the measure that decides, every other `val_*` measure and the learning rate, against two or more epochs."""
+    if len(history) < 2:  # one dot is no curve
         return []
     measured = [key[4:] for row in history for key in row if key.startswith("val_")]
     others = [name for name in dict.fromkeys(measured) if name not in ("loss", best)]

@@ -15,7 +15,6 @@ from striate.tasks.section import PictureCard, Section
 from striate.train.report.figures import curves, embed, thumbnail
 
 TILES = 4  # big numbers at the top
-LOWER_IS_BETTER = ("nll", "loss")  # shown as they are, never as a percentage
 
 # A click on a head sorts its table; a click on a button copies the command beside it. Nothing else runs.
 SCRIPT = """
@@ -74,7 +73,7 @@ def tiles(full: dict[str, Any]) -> list[dict[str, str]]:
     made = []
     for name in names[:TILES]:
         value, low, high = (scalars[name].get(key) for key in ("value", "low", "high"))
-        form = "{:.3f}" if name in LOWER_IS_BETTER or value is None or not 0 <= value <= 1 else "{:.1%}"
+        form = "{:.1%}" if scalars[name].get("share", True) and value is not None else "{:.3f}"
         spread = "" if low is None or high is None else f"{form.format(low)} to {form.format(high)}"
         made.append(
             {
