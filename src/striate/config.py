@@ -64,6 +64,9 @@ class Recipe(Settings):
         default="auto",
         description="what to learn on top of weights: features: the head alone; finetune: the head, then the body",
     )
+    head: Literal["linear", "neighbours"] = Field(
+        default="linear", description="features: a linear layer, or the k nearest of the training pictures"
+    )
     frozen_stages: int = Field(default=0, ge=0, description="finetune: the first stages that stay as they are")
     layer_decay: float = Field(
         default=0.7, gt=0, le=1, description="finetune: learning rate of a stage, over that of the stage after it"

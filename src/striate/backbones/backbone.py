@@ -28,6 +28,8 @@ class Canonical(NamedTuple):
     classes: int
 
 
+HEADS = ("linear_head", "neighbours")  # that `give_head` puts in
+
 IMAGENET = Canonical(3, (224, 224), 1000)
 CIFAR = Canonical(3, (32, 32), 10)
 
@@ -128,11 +130,17 @@ class Backbone(nn.Module):
             values = layer(values)
         return values
 
-    def give_linear_head(self, num_classes: int) -> None:
-        """Put a linear layer on the features of a network that was built without classes."""
-        self.linear_head = nn.Linear(self.num_features, num_classes)
-        self.head_layers = (*self.head_layers, "linear_head")
-        self.last_layer = "linear_head"
+    def give_head(self, name: str, layer: nn.Module) -> None:
+        """Put a classifier of that name, [B, num_features] → logits, in the place of the one there is."""
+        parent, _, leaf = self.last_layer.rpartition(".")
+        if self.last_layer in HEADS:
+            delattr(self, self.last_layer)
+            self.head_layers = self.head_layers[:-1]
+        else:
+            setattr(self.get_submodule(parent), leaf, nn.Identity())
+        setattr(self, name, layer)
+        self.head_layers = (*self.head_layers, name)
+        self.last_layer = name
 
     def cut_after(self, stage: str) -> None:
         """Delete what comes after a stage, the classifier included: no parameter is left without a gradient."""

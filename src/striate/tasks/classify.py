@@ -39,6 +39,10 @@ class Classify:
         self.thresholds = list(thresholds) if thresholds is not None else None
 
     @property
+    def independent(self) -> bool:
+        return self.multi_label
+
+    @property
     def arguments(self) -> dict[str, Any]:
         return {"multi_label": self.multi_label, "temperature": self.temperature, "thresholds": self.thresholds}
 

@@ -43,6 +43,7 @@ class Score:
 
     name = "score"
     result: ClassVar[type[Result]] = Rating
+    independent = False
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)

@@ -33,6 +33,11 @@ class Task(Protocol):
     classes: tuple[str, ...]
 
     @property
+    def independent(self) -> bool:
+        """Whether each class holds or not by itself (a sigmoid each), or all share one whole (a softmax)."""
+        ...
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """What `create_task` needs besides name and classes to build this task again; stored in the model file."""
         ...

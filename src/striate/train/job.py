@@ -26,11 +26,12 @@ from striate.files import write_atomic
 from striate.tasks import Task, check_name, create_task
 from striate.train.checkpoints import load_checkpoint, save_checkpoint
 from striate.train.loop import Trainer
+from striate.train.neighbours import learn_neighbours, neighbours_of
 from striate.train.optimizers import make_optimizer
 from striate.train.recipes import resolve
 from striate.train.run import make_recipe, read_recipe, recipe_yaml, run_folder
 from striate.train.schedules import Schedule
-from striate.train.transfer import Head, learn_head, rate_scales, settle
+from striate.train.transfer import Learnt, learn_head, rate_scales, settle
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Job:
     fingerprint: str
     notes: list[str] = field(default_factory=list)
     quiet: bool = False
-    head: Head | None = None  # fitted to features of public weights, before the first epoch
+    head: Learnt | None = None  # fitted to features of public weights, before the first epoch
 
     @property
     def leads(self) -> bool:
@@ -60,7 +61,7 @@ class Job:
         return ModelCard(
             task=self.task.name,
             architecture=self.recipe.model,
-            arguments=model_arguments(self.recipe, self.preprocess),
+            arguments=model_arguments(self.recipe, self.preprocess, neighbours_of(self.trainer.model)),
             classes=list(self.task.classes),
             preprocess=self.preprocess,
             task_arguments=self.task.arguments,
@@ -71,8 +72,10 @@ class Job:
         )
 
 
-def model_arguments(recipe: Recipe, preprocess: Preprocess) -> dict[str, Any]:
+def model_arguments(recipe: Recipe, preprocess: Preprocess, neighbours: dict[str, Any] | None = None) -> dict[str, Any]:
     arguments: dict[str, Any] = {"dropout": recipe.dropout, "image_size": list(preprocess.size)}
+    if neighbours is not None:
+        return arguments | {"neighbours": neighbours}
     return arguments | ({"linear_head": True} if recipe.weights and recipe.transfer != "none" else {})
 
 
@@ -99,6 +102,8 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
         raise DataError(
             f"{dataset.source}: the data changed since the run began, so it cannot be resumed exactly. Train anew"
         )
+    if recipe.head == "neighbours" and (not recipe.weights or recipe.transfer in ("none", "finetune")):
+        raise UsageError("head neighbours looks pictures up by their features: it needs weights and transfer features")
     accelerator = make_accelerator(recipe)
     asked = recipe
     if state is None:
@@ -116,11 +121,14 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.manual_seed(recipe.seed)
     weights = {"weights": recipe.weights, "accept_license": recipe.accept_license} if state is None else {}
-    model = task.build(recipe.model, preprocess.channels, **weights, **model_arguments(recipe, preprocess))
+    remembered = state["neighbours"] if state is not None else None
+    arguments = model_arguments(recipe, preprocess, remembered)
+    model = task.build(recipe.model, preprocess.channels, **weights, **arguments)
     head = None
     if recipe.weights and recipe.transfer != "none" and state is None:
         plain = make_split(dataset, "train", task, recipe.model_copy(update={"augment": None}), preprocess)
-        head = learn_head(model, task, plain, accelerator.device, recipe.seed)
+        learn = learn_neighbours if recipe.head == "neighbours" else learn_head
+        head = learn(model, task, plain, accelerator.device, recipe.seed)
         recipe, note = settle(recipe, asked, head, task.class_counts(plain.targets), task.metrics().best)
         notes.append(note)
     train = make_split(dataset, "train", task, recipe, preprocess)
@@ -264,6 +272,7 @@ def save(job: Job) -> None:
     state = {
         "trainer": job.trainer.state_dict(),
         "preprocess": job.preprocess.model_dump(mode="json"),
+        "neighbours": neighbours_of(job.trainer.model),
         "fingerprint": job.fingerprint,
         "torch": str(torch.__version__),
     }

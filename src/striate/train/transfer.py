@@ -1,9 +1,10 @@
 """Transfer learning: a network that was trained on much learns the user's few pictures (lecture C2).
 
 `features`: the body stays as it is; every picture's features are computed once, kept on disk, and a linear head is
-fitted to them in seconds. `finetune`: the same head first (Kumar et al. 2022, arXiv:2202.10054: a random head would
-spoil the features before it is any good), then the body too, each stage at a lower rate than the stage after it
-(Howard & Ruder 2018, section 3.2), the statistics of batch norms kept where pictures are few.
+fitted to them in seconds, or (`neighbours.py`) they are remembered. `finetune`: the same head first (Kumar et al. 2022,
+arXiv:2202.10054: a random head would spoil the features before it is any good), then the body too, each stage at a
+lower rate than the stage after it (Howard & Ruder 2018, section 3.2), the statistics of batch norms kept where pictures
+are few.
 """
 
 from __future__ import annotations
@@ -49,7 +50,15 @@ class Head(NamedTuple):
     strength: float
     loss: float
     score: float
-    seconds: float = 0.0  # features included
+
+
+class Learnt(NamedTuple):
+    """What was put on top of the features, and how well it did on pictures held out from it."""
+
+    what: str
+    loss: float
+    score: float
+    seconds: float  # features included
 
 
 # ---- features ----
@@ -123,13 +132,27 @@ def features_of(body: nn.Module, data: Split, device: torch.device) -> tuple[Ten
 # ---- the head ----
 
 
-def learn_head(model: Any, task: Task, data: Split, device: torch.device, seed: int) -> Head:
+def learn_head(model: Any, task: Task, data: Split, device: torch.device, seed: int) -> Learnt:
     """Fit the model's linear classifier to its own features of these pictures, and put it in."""
     begin = time.perf_counter()
-    model.to(device)
+    features, indices = features_for(model, data, device)
+    loss, score = judges(task)
+    classifier = model.get_submodule(model.last_layer)
+    head = fit_head(features.clone(), data.targets[indices], classifier.out_features, loss, score, seed)
+    with torch.no_grad():
+        classifier.weight.copy_(head.weight)
+        classifier.bias.copy_(head.bias)
+    return Learnt("a linear head", head.loss, head.score, time.perf_counter() - begin)
 
-    def compute(body: nn.Module) -> tuple[Tensor, Tensor]:
-        return features_of(body, data, device)
+
+def features_for(model: Any, data: Split, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pooled features float32 [N, F] of the readable pictures, computed or from the disk, and which they are, [N]."""
+    model.to(device)
+    return cached_features(model, data.samples, data.preprocess, lambda body: features_of(body, data, device))
+
+
+def judges(task: Task) -> tuple[Loss, Loss]:
+    """The task's loss, and what it calls best, as functions of outputs and targets."""
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return task.loss(outputs, targets)["loss"]
@@ -139,13 +162,7 @@ def learn_head(model: Any, task: Task, data: Split, device: torch.device, seed: 
         metrics.update(outputs, targets)
         return torch.tensor(metrics.compute()[metrics.best])
 
-    features, indices = cached_features(model, data.samples, data.preprocess, compute)
-    classifier = model.get_submodule(model.last_layer)
-    head = fit_head(features.clone(), data.targets[indices], classifier.out_features, loss, score, seed)
-    with torch.no_grad():
-        classifier.weight.copy_(head.weight)
-        classifier.bias.copy_(head.bias)
-    return head._replace(seconds=time.perf_counter() - begin)
+    return loss, score
 
 
 def fit_head(features: Tensor, targets: Tensor, outputs: int, loss: Loss, score: Loss, seed: int) -> Head:
@@ -216,9 +233,14 @@ def choose(counts: Tensor, score: float, best: str) -> tuple[str, str]:
     )
 
 
-def settle(recipe: Recipe, asked: Recipe, head: Head, counts: Tensor, best: str) -> tuple[Recipe, str]:
+def settle(recipe: Recipe, asked: Recipe, head: Learnt, counts: Tensor, best: str) -> tuple[Recipe, str]:
     """The recipe with `transfer` decided and what follows from it where the user did not say, and the reason."""
-    how, why = choose(counts, head.score, best) if recipe.transfer == "auto" else (recipe.transfer, "as asked")
+    if recipe.transfer != "auto":
+        how, why = recipe.transfer, "as asked"
+    elif recipe.head == "neighbours":
+        how, why = "features", "neighbours are looked up among features"
+    else:
+        how, why = choose(counts, head.score, best)
     update: dict[str, Any] = {"transfer": how}
     if how == "features":
         update |= {"epochs": 1, "augment": Augment()}
@@ -234,7 +256,7 @@ def settle(recipe: Recipe, asked: Recipe, head: Head, counts: Tensor, best: str)
             update["epochs"] = min(recipe.epochs, FINETUNE_EPOCHS)
         if recipe.freeze_bn == "auto":
             update["freeze_bn"] = int(counts.sum()) <= BN_FROZEN_UP_TO
-    told = f"transfer: {how} ({why}); a head on features: {best} {head.score:.4f} by cross-validation"
+    told = f"transfer: {how} ({why}); {head.what} on features: {best} {head.score:.4f} by cross-validation"
     return recipe.model_copy(update=update), told
 
 
