@@ -1,9 +1,9 @@
 """What may happen to a picture between training and use, in grades: moved, turned, blurred, noisy, dark, covered.
 
 They act on what the network sees, uint8 pictures of its size; lengths are shares of the picture, so that a grade means
-alike at 28 and at 224 pixels. Noise, light and contrast take their grades from ImageNet-C (Hendrycks & Dietterich, 2019,
-arXiv:1903.12261, `make_imagenet_c.py`); the third rotation and the second shift, 30° and 10 %, bound the attacks of
-Engstrom et al., 2019 (arXiv:1712.02779); the other grades are ours.
+alike at 28 and at 224 pixels. Noise, light and contrast take their grades from ImageNet-C (Hendrycks & Dietterich,
+2019, arXiv:1903.12261, in their code), blur nearly; the third rotation and the second shift, 30° and 10 %, bound the
+attacks of Engstrom et al., 2019 (arXiv:1712.02779); the other grades are ours.
 """
 
 from __future__ import annotations
@@ -189,6 +189,14 @@ def percent(strength: float) -> str:
     return f"{100 * strength:.3g} %"
 
 
+def minus_percent(strength: float) -> str:
+    return f"−{percent(strength)}" if strength else percent(strength)
+
+
+def sigma_percent(strength: float) -> str:
+    return f"σ {percent(strength)}"
+
+
 def degrees(strength: float) -> str:
     return f"{strength:.3g}°"
 
@@ -200,14 +208,14 @@ def sigma(strength: float) -> str:
 # Blur: ImageNet-C's σ of 1, 2, 3, 4, 6 pixels of 224, rounded to shares of the side. Contrast: it keeps 0.4 to 0.05 of
 # each channel's difference from that channel's mean, here of the mean grey's.
 DISTURBANCES: dict[str, Disturbance] = {
-    "shift": Disturbance("moved, share of the side", (0.05, 0.1, 0.15, 0.2, 0.3), shift, percent),
+    "shift": Disturbance("moved by, of the side", (0.05, 0.1, 0.15, 0.2, 0.3), shift, percent),
     "smaller": Disturbance("sides shorter by", (0.1, 0.2, 0.3, 0.4, 0.5), smaller, percent),
     "larger": Disturbance("sides longer by", (0.1, 0.25, 0.5, 0.75, 1.0), larger, percent),
-    "rotation": Disturbance("turned by, degrees", (10, 20, 30, 45, 60), rotate, degrees),
-    "blur": Disturbance("σ, share of the side", (0.005, 0.01, 0.015, 0.02, 0.03), blur, percent),
-    "noise": Disturbance("σ, white is 1", (0.08, 0.12, 0.18, 0.26, 0.38), noise, sigma),
+    "rotation": Disturbance("turned by", (10, 20, 30, 45, 60), rotate, degrees),
+    "blur": Disturbance("width, of the side", (0.005, 0.01, 0.015, 0.02, 0.03), blur, sigma_percent),
+    "noise": Disturbance("strength, of white", (0.08, 0.12, 0.18, 0.26, 0.38), noise, sigma),
     "darker": Disturbance("light taken away", (0.2, 0.4, 0.6, 0.7, 0.8), darker, percent),
     "lighter": Disturbance("brightness added", (0.1, 0.2, 0.3, 0.4, 0.5), lighter, percent),
-    "contrast": Disturbance("contrast taken away", (0.6, 0.7, 0.8, 0.9, 0.95), contrast, percent),
+    "contrast": Disturbance("contrast taken away", (0.6, 0.7, 0.8, 0.9, 0.95), contrast, minus_percent),
     "occlusion": Disturbance("share covered", (0.05, 0.1, 0.2, 0.3, 0.4), occlude, percent),
 }

@@ -1,0 +1,359 @@
+"""How a trained model's answers hold when pictures get harder: its best metric over graded disturbances."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from striate.data.disturbances import DISTURBANCES, Disturbance, disturb, graded
+from striate.data.loaders import Split
+from striate.data.seeds import seed_of
+from striate.data.transforms import Normalize
+from striate.drawing import caption_font, shortened
+from striate.errors import UsageError, did_you_mean
+from striate.evaluate import labelled_samples
+from striate.files import refuse_overwrite, write_atomic
+from striate.predict import automatic_batch, forward
+from striate.results import Result
+from striate.sources import Source
+from striate.tasks.section import BLUE, GREEN, GREY, RED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from striate.model import Model
+
+MOST_STRENGTHS = 10  # columns that one can still look at
+# the picture's measures in inches
+MARGIN, HEAD, AXIS, PLOT, GAP, SIDE, PITCH, ROW = 0.2, 1.3, 0.5, 2.85, 0.4, 1.36, 1.66, 2.0
+DPI, LETTERS = 140, 9  # pixels an inch; points
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """One strength of one disturbance.
+
+    Attributes:
+        strength: in the disturbance's unit; 0 is the picture as it is.
+        value: the best metric over all pictures, so disturbed.
+        picture: the example, so disturbed: uint8 [C, H, W].
+        result: what the model says of it.
+    """
+
+    strength: float
+    value: float
+    picture: Tensor
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The grades of one disturbance, rising.
+
+    Attributes:
+        kept: the mean value over its grades, relative to that of undisturbed pictures; None where that is 0.
+    """
+
+    name: str
+    grades: list[Grade]
+    kept: float | None
+
+    @property
+    def disturbance(self) -> Disturbance:
+        return DISTURBANCES[self.name]
+
+    @property
+    def strengths(self) -> list[float]:
+        return [grade.strength for grade in self.grades]
+
+    @property
+    def values(self) -> list[float]:
+        return [grade.value for grade in self.grades]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """How a model's best metric falls with each disturbance.
+
+    Attributes:
+        split: judged on.
+        metric: the task's best one, by name; higher is better.
+        clean: pictures as they are.
+        curves: by the name of the disturbance.
+        count: pictures judged.
+        skipped: a message for each picture that could not be read.
+    """
+
+    split: str
+    metric: str
+    clean: Grade
+    curves: dict[str, Curve]
+    count: int
+    skipped: list[str]
+    seed: int
+
+    def __getitem__(self, name: str) -> Curve:
+        return self.curves[name]
+
+    @property
+    def weakest(self) -> Curve:
+        """The disturbance that costs most, over the mean of its grades."""
+        return min(self.curves.values(), key=lambda curve: fmean(curve.values))
+
+    @property
+    def sentence(self) -> str:
+        """Where the model is weakest, for a person who reads one line."""
+        curve, metric, clean = self.weakest, self.metric, self.clean.value
+        worst = min(reversed(curve.grades), key=lambda grade: grade.value)
+        if worst.value >= clean:
+            return f"nothing tried costs anything: undisturbed, {metric} is {clean:.2f}"
+        kept = "" if curve.kept is None else f"; over all its strengths {100 * curve.kept:.0f} % is kept"
+        by = curve.disturbance.write(worst.strength)
+        return f"{curve.name} costs most: by {by}, {metric} falls from {clean:.2f} to {worst.value:.2f}{kept}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "split": self.split,
+            "count": self.count,
+            "seed": self.seed,
+            "metric": self.metric,
+            "clean": self.clean.value,
+            "weakest": self.weakest.name,
+            "sentence": self.sentence,
+            "disturbances": {
+                curve.name: {
+                    "unit": curve.disturbance.unit,
+                    "strengths": curve.strengths,
+                    "values": curve.values,
+                    "kept": curve.kept,
+                }
+                for curve in self.curves.values()
+            },
+            "example": self.clean.result.source.name,
+            "skipped": self.skipped,
+        }
+
+    def figure(self, title: str = "") -> Figure:
+        """A row a disturbance: its curve, and the example at each strength with what the model says of it."""
+        return draw(self, title)
+
+    def save(self, path: str | Path, overwrite: bool = False, title: str = "") -> Path:
+        """Write the picture, or with a name ending in `.json` the numbers.
+
+        Raises:
+            UsageError: a file stands there, or its ending is of no known format.
+        """
+        path = writable(path, overwrite)
+        if path.suffix.lower() == ".json":
+            return write_atomic(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=2) + "\n")
+        content = BytesIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # of a script that the font lacks: a box is drawn
+            self.figure(title).savefig(content, format=path.suffix[1:].lower(), dpi=DPI)
+        return write_atomic(path, content.getvalue())
+
+
+def writable(path: str | Path, overwrite: bool) -> Path:
+    """The path, if `Robustness.save` can write there: to be asked before the long work.
+
+    Raises:
+        UsageError: a file stands there, or its ending is of no known format.
+    """
+    path = refuse_overwrite(path, overwrite)
+    if path.suffix.lower() not in (".json", ".png", ".jpg", ".svg", ".pdf"):
+        raise UsageError(f'{path}: "{path.suffix}" is not a format to draw in; use .png, .jpg, .svg or .pdf')
+    return path
+
+
+def measure_robustness(
+    model: Model,
+    data: str,
+    split: str | None = None,
+    *,
+    only: Sequence[str] | None = None,
+    strengths: int = 5,
+    limit: int | None = None,
+    seed: int = 0,
+    download: bool = False,
+    progress: Callable[[int, int], object] = lambda judged, total: None,
+) -> Robustness:
+    """The best metric on a split as it is, and with each disturbance at each strength.
+
+    Pictures are read once: every disturbance is applied to a batch while it is at hand. The same seed gives the same
+    pixels, whatever the batch, the limit and the other disturbances.
+
+    Args:
+        data, split, download: as for `evaluate_model`.
+        only: names out of DISTURBANCES; all when not given.
+        strengths: how many grades, 1..10; 5 are those of the table, other numbers lie on the line through them.
+        limit: at most so many pictures, drawn at random.
+        progress: told how many pictures are judged, of how many.
+
+    Raises:
+        DataError: as `evaluate_model`.
+        UsageError: no such disturbance, or a number out of its range.
+    """
+    names = known_names(only)
+    if not 1 <= strengths <= MOST_STRENGTHS:
+        raise UsageError(f"strengths must be a number from 1 to {MOST_STRENGTHS}, not {strengths}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit must be at least 1, not {limit}")
+    chosen, samples = labelled_samples(model, data, split, download)
+    if limit is not None and limit < len(samples):
+        generator = torch.Generator().manual_seed(seed_of(seed, "limit"))
+        samples = [
+            samples[index] for index in sorted(torch.randperm(len(samples), generator=generator)[:limit].tolist())
+        ]
+    task, preprocess = model.task, model.card.preprocess
+    pictures = Split(samples, task.collate([sample.target for sample in samples]), preprocess)
+    network = nn.Sequential(Normalize(preprocess), model.module).eval().to(model.device)
+    grades = {name: graded(DISTURBANCES[name].strengths, strengths) for name in names}
+    kinds = [("", 0.0)] + [(name, strength) for name in names for strength in grades[name]]
+    metrics = {kind: task.metrics() for kind in kinds}
+    examples: dict[tuple[str, float], tuple[Tensor, Result]] = {}
+    judged = 0
+    for batch in pictures.in_order(automatic_batch(preprocess.size, model.device)):
+        pictures.skipped.extend(batch.skipped)
+        members = [pictures.samples[index] for index in batch.indices.tolist()]
+        places = [sample.name for sample in members]
+        sources = [Source(sample.name, sample.image, label(sample.target, task.classes)) for sample in members]
+        is_first, example = not examples, 0
+        for name, strength in kinds:
+            images = disturb(batch.images, name, strength, seed, places) if name else batch.images
+            outputs = forward(network, images, model.device)
+            metrics[name, strength].update(outputs, batch.targets)
+            if is_first:
+                results = task.decode(outputs, sources)
+                if not name:  # of the first batch, the first picture that the model gets right as it is
+                    example = next((at for at, result in enumerate(results) if is_right(result)), 0)
+                examples[name, strength] = (images[example].clone(), results[example])
+        judged += len(members)
+        progress(judged, len(pictures))
+    best = metrics["", 0.0].best
+    values = {kind: metric.compute()[best] for kind, metric in metrics.items()}
+    clean = values["", 0.0]
+    curves = {}
+    for name in names:
+        rows = [Grade(strength, values[name, strength], *examples[name, strength]) for strength in grades[name]]
+        curves[name] = Curve(name, rows, fmean(row.value for row in rows) / clean if clean else None)
+    first = Grade(0.0, clean, *examples["", 0.0])
+    return Robustness(chosen, best, first, curves, judged, pictures.skipped, seed)
+
+
+def known_names(only: Sequence[str] | None) -> list[str]:
+    """The disturbances asked for, each once, in their order in the table."""
+    if only is None:
+        return list(DISTURBANCES)
+    for name in only:
+        if name not in DISTURBANCES:
+            raise UsageError(
+                f'there is no disturbance "{name}"; there are {", ".join(DISTURBANCES)}.'
+                f"{did_you_mean(name, DISTURBANCES)}"
+            )
+    if not only:
+        raise UsageError(f"no disturbance is named; there are {', '.join(DISTURBANCES)}")
+    return [name for name in DISTURBANCES if name in only]
+
+
+def label(target: Any, classes: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    """A target as results compare it: the name of its class or classes; None for what is no class."""
+    if isinstance(target, tuple) and all(isinstance(index, int) for index in target):
+        return tuple(classes[index] for index in target)
+    return classes[target] if isinstance(target, int) else None
+
+
+def is_right(result: Result) -> bool | None:
+    """Whether it agrees with the truth; None where that is unknown, or a task's results do not say."""
+    return getattr(result, "correct", None)
+
+
+def draw(robustness: Robustness, title: str) -> Figure:
+    """The whole picture, placed by hand in inches: what lies in one row stays at one height."""
+    from matplotlib.figure import Figure
+
+    curves, clean = list(robustness.curves.values()), robustness.clean
+    columns = 1 + len(curves[0].grades)
+    left = MARGIN + AXIS + PLOT + GAP
+    width, height = max(left + columns * PITCH, 10.0), HEAD + len(curves) * ROW
+    figure = Figure(figsize=(width, height), facecolor="white")
+
+    def text(x: float, y: float, words: str, **style: Any) -> None:
+        """Inches from the left and the top; dollars are no mathematics."""
+        style = {"fontsize": LETTERS, "va": "baseline", "parse_math": False} | style
+        figure.text(x / width, 1 - y / height, words, **style)
+
+    def axes(x: float, y: float, wide: float, high: float) -> Axes:
+        return figure.add_axes((x / width, 1 - (y + high) / height, wide / width, high / height))
+
+    letters = caption_font(round(LETTERS * DPI / 72))
+    sentence, metric = robustness.sentence, robustness.metric
+    pictures = f"{robustness.count:,} pictures of the {robustness.split} split"
+    text(MARGIN, 0.36, sentence[0].upper() + sentence[1:], fontsize=13, weight="bold")
+    text(MARGIN, 0.63, f"{title}, {pictures}" if title else pictures)
+    text(
+        MARGIN,
+        0.86,
+        f"Left: {metric} over strength, dashed where undisturbed. Right: one example; above it the strength and, in "
+        f"blue, the {metric} on all pictures; below it what the model says.",
+        color=GREY,
+    )
+    values = [clean.value, *(value for curve in curves for value in curve.values)]
+    low, high = min(0.0, *values), max(values)
+    high = 1.0 if 0.2 < high <= 1 else high or 1.0
+    for row, curve in enumerate(curves):
+        top = HEAD + row * ROW
+        text(MARGIN, top, curve.name, fontsize=11, weight="bold")
+        text(MARGIN + 0.2 + 0.1 * len(curve.name), top, curve.disturbance.unit, color=GREY)
+        if curve.kept is not None:
+            text(MARGIN + AXIS + PLOT, top, f"{100 * curve.kept:.0f} % kept", ha="right")
+        plot = axes(MARGIN + AXIS, top + 0.13, PLOT, SIDE)
+        draw_curve(plot, curve, clean.value)
+        plot.set_ylim(low - 0.04 * (high - low), high + 0.06 * (high - low))
+        for column, grade in enumerate((clean, *curve.grades)):
+            x = left + column * PITCH
+            text(x, top, curve.disturbance.write(grade.strength) if column else "as it is")
+            text(x + SIDE, top, f"{grade.value:.2f}", ha="right", color=BLUE, weight="bold")
+            colour = {True: GREEN, False: RED, None: GREY}[is_right(grade.result)]
+            draw_example(axes(x, top + 0.08, SIDE, SIDE), grade.picture, colour)
+            said = shortened(grade.result.caption(), letters, (PITCH - 0.08) * DPI)
+            text(x + SIDE / 2, top + SIDE + 0.27, said, ha="center", color=colour)
+    return figure
+
+
+def draw_curve(axes: Axes, curve: Curve, clean: float) -> None:
+    """The metric from undisturbed to strongest, over a dashed line where it began."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.axhline(clean, color=GREY, linewidth=1, linestyle="--")
+    axes.plot([0, *curve.strengths], [clean, *curve.values], "o-", color=BLUE, linewidth=1.8, markersize=4)
+    axes.set_xlim(left=0)
+    axes.margins(x=0.03)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda strength, _: curve.disturbance.write(strength)))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(labelsize=8, color=GREY, length=3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.grid(axis="y", color=GREY, alpha=0.2, linewidth=0.6)
+
+
+def draw_example(axes: Axes, picture: Tensor, colour: str) -> None:
+    """One picture, uint8 [C, H, W], edged in a colour; of small ones one sees the pixels."""
+    axes.imshow(
+        picture.expand(3, -1, -1).movedim(0, 2).numpy(),
+        interpolation="nearest" if max(picture.shape[1:]) <= 64 else "auto",
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(edgecolor=colour, linewidth=2)
