@@ -34,6 +34,7 @@ FLOORS = {
     "writers": 6,
     "predict": 6,
     "evaluate": 7,
+    "robustness_figure": 7,
     "robustness": 8,
     "model": 9,
     "train": 10,

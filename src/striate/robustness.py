@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,25 +18,21 @@ from striate.data.disturbances import DISTURBANCES, Disturbance, disturb, graded
 from striate.data.loaders import Split
 from striate.data.seeds import seed_of
 from striate.data.transforms import Normalize
-from striate.drawing import caption_font, shortened
 from striate.errors import UsageError, did_you_mean
 from striate.evaluate import labelled_samples
 from striate.files import refuse_overwrite, write_atomic
 from striate.predict import automatic_batch, forward
 from striate.results import Result
 from striate.sources import Source
-from striate.tasks.section import BLUE, GREEN, GREY, RED
+from striate.robustness_figure import DPI, draw
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from striate.model import Model
 
 MOST_STRENGTHS = 10  # columns that one can still look at
-# the picture's measures in inches
-MARGIN, HEAD, AXIS, PLOT, GAP, SIDE, PITCH, ROW = 0.2, 1.3, 0.5, 2.85, 0.4, 1.36, 1.66, 2.0
-DPI, LETTERS = 140, 9  # pixels an inch; points
+CANDIDATES = 16  # for the example
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +50,10 @@ class Grade:
     value: float
     picture: Tensor
     result: Result
+
+    @property
+    def right(self) -> bool | None:
+        return is_right(self.result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,34 +220,59 @@ def measure_robustness(
     grades = {name: graded(DISTURBANCES[name].strengths, strengths) for name in names}
     kinds = [("", 0.0)] + [(name, strength) for name in names for strength in grades[name]]
     metrics = {kind: task.metrics() for kind in kinds}
-    examples: dict[tuple[str, float], tuple[Tensor, Result]] = {}
+    generator = torch.Generator().manual_seed(seed_of(seed, "example"))
+    drawn = set(torch.randperm(len(pictures), generator=generator)[:CANDIDATES].tolist())
+    candidates: list[Candidate] = []
     judged = 0
     for batch in pictures.in_order(automatic_batch(preprocess.size, model.device)):
         pictures.skipped.extend(batch.skipped)
         members = [pictures.samples[index] for index in batch.indices.tolist()]
         places = [sample.name for sample in members]
-        sources = [Source(sample.name, sample.image, label(sample.target, task.classes)) for sample in members]
-        is_first, example = not examples, 0
+        # should none of those drawn be readable, the first picture that is
+        rows = [at for at, index in enumerate(batch.indices.tolist()) if index in drawn] or [0] * (not candidates)
+        found = [Candidate(members[at].name, batch.images[at].clone(), {}) for at in rows]
+        sources = [Source(members[at].name, members[at].image, label(members[at].target, task.classes)) for at in rows]
         for name, strength in kinds:
             images = disturb(batch.images, name, strength, seed, places) if name else batch.images
             outputs = forward(network, images, model.device)
             metrics[name, strength].update(outputs, batch.targets)
-            if is_first:
-                results = task.decode(outputs, sources)
-                if not name:  # of the first batch, the first picture that the model gets right as it is
-                    example = next((at for at, result in enumerate(results) if is_right(result)), 0)
-                examples[name, strength] = (images[example].clone(), results[example])
+            for candidate, result in zip(found, task.decode(outputs[rows], sources), strict=True):
+                candidate.results[name, strength] = result
+        candidates += found
         judged += len(members)
         progress(judged, len(pictures))
     best = metrics["", 0.0].best
     values = {kind: metric.compute()[best] for kind, metric in metrics.items()}
-    clean = values["", 0.0]
+    example = typical(candidates)
+
+    def grade(name: str, strength: float) -> Grade:
+        picture = example.picture[None]
+        if name:
+            picture = disturb(picture, name, strength, seed, [example.place])
+        return Grade(strength, values[name, strength], picture[0], example.results[name, strength])
+
+    clean = grade("", 0.0)
     curves = {}
     for name in names:
-        rows = [Grade(strength, values[name, strength], *examples[name, strength]) for strength in grades[name]]
-        curves[name] = Curve(name, rows, fmean(row.value for row in rows) / clean if clean else None)
-    first = Grade(0.0, clean, *examples["", 0.0])
-    return Robustness(chosen, best, first, curves, judged, pictures.skipped, seed)
+        rising = [grade(name, strength) for strength in grades[name]]
+        kept = fmean(one.value for one in rising) / clean.value if clean.value else None
+        curves[name] = Curve(name, rising, kept)
+    return Robustness(chosen, best, clean, curves, judged, pictures.skipped, seed)
+
+
+class Candidate(NamedTuple):
+    """A picture that may become the example: its name, uint8 [C, H, W], and what is said of it, however disturbed."""
+
+    place: str
+    picture: Tensor
+    results: dict[tuple[str, float], Result]
+
+
+def typical(candidates: Sequence[Candidate]) -> Candidate:
+    """Of those that are right undisturbed (if any is), the one whose right and wrong answers go most like everyone's."""
+    right = torch.tensor([[float(is_right(one) or 0) for one in each.results.values()] for each in candidates])
+    distance = (right - right.mean(0)).square().sum(1)
+    return candidates[int(distance.where(right[:, 0] == right[:, 0].max(), torch.inf).argmin())]
 
 
 def known_names(only: Sequence[str] | None) -> list[str]:
@@ -275,85 +300,3 @@ def label(target: Any, classes: tuple[str, ...]) -> str | tuple[str, ...] | None
 def is_right(result: Result) -> bool | None:
     """Whether it agrees with the truth; None where that is unknown, or a task's results do not say."""
     return getattr(result, "correct", None)
-
-
-def draw(robustness: Robustness, title: str) -> Figure:
-    """The whole picture, placed by hand in inches: what lies in one row stays at one height."""
-    from matplotlib.figure import Figure
-
-    curves, clean = list(robustness.curves.values()), robustness.clean
-    columns = 1 + len(curves[0].grades)
-    left = MARGIN + AXIS + PLOT + GAP
-    width, height = max(left + columns * PITCH, 10.0), HEAD + len(curves) * ROW
-    figure = Figure(figsize=(width, height), facecolor="white")
-
-    def text(x: float, y: float, words: str, **style: Any) -> None:
-        """Inches from the left and the top; dollars are no mathematics."""
-        style = {"fontsize": LETTERS, "va": "baseline", "parse_math": False} | style
-        figure.text(x / width, 1 - y / height, words, **style)
-
-    def axes(x: float, y: float, wide: float, high: float) -> Axes:
-        return figure.add_axes((x / width, 1 - (y + high) / height, wide / width, high / height))
-
-    letters = caption_font(round(LETTERS * DPI / 72))
-    sentence, metric = robustness.sentence, robustness.metric
-    pictures = f"{robustness.count:,} pictures of the {robustness.split} split"
-    text(MARGIN, 0.36, sentence[0].upper() + sentence[1:], fontsize=13, weight="bold")
-    text(MARGIN, 0.63, f"{title}, {pictures}" if title else pictures)
-    text(
-        MARGIN,
-        0.86,
-        f"Left: {metric} over strength, dashed where undisturbed. Right: one example; above it the strength and, in "
-        f"blue, the {metric} on all pictures; below it what the model says.",
-        color=GREY,
-    )
-    values = [clean.value, *(value for curve in curves for value in curve.values)]
-    low, high = min(0.0, *values), max(values)
-    high = 1.0 if 0.2 < high <= 1 else high or 1.0
-    for row, curve in enumerate(curves):
-        top = HEAD + row * ROW
-        text(MARGIN, top, curve.name, fontsize=11, weight="bold")
-        text(MARGIN + 0.2 + 0.1 * len(curve.name), top, curve.disturbance.unit, color=GREY)
-        if curve.kept is not None:
-            text(MARGIN + AXIS + PLOT, top, f"{100 * curve.kept:.0f} % kept", ha="right")
-        plot = axes(MARGIN + AXIS, top + 0.13, PLOT, SIDE)
-        draw_curve(plot, curve, clean.value)
-        plot.set_ylim(low - 0.04 * (high - low), high + 0.06 * (high - low))
-        for column, grade in enumerate((clean, *curve.grades)):
-            x = left + column * PITCH
-            text(x, top, curve.disturbance.write(grade.strength) if column else "as it is")
-            text(x + SIDE, top, f"{grade.value:.2f}", ha="right", color=BLUE, weight="bold")
-            colour = {True: GREEN, False: RED, None: GREY}[is_right(grade.result)]
-            draw_example(axes(x, top + 0.08, SIDE, SIDE), grade.picture, colour)
-            said = shortened(grade.result.caption(), letters, (PITCH - 0.08) * DPI)
-            text(x + SIDE / 2, top + SIDE + 0.27, said, ha="center", color=colour)
-    return figure
-
-
-def draw_curve(axes: Axes, curve: Curve, clean: float) -> None:
-    """The metric from undisturbed to strongest, over a dashed line where it began."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axes.axhline(clean, color=GREY, linewidth=1, linestyle="--")
-    axes.plot([0, *curve.strengths], [clean, *curve.values], "o-", color=BLUE, linewidth=1.8, markersize=4)
-    axes.set_xlim(left=0)
-    axes.margins(x=0.03)
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda strength, _: curve.disturbance.write(strength)))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.tick_params(labelsize=8, color=GREY, length=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.grid(axis="y", color=GREY, alpha=0.2, linewidth=0.6)
-
-
-def draw_example(axes: Axes, picture: Tensor, colour: str) -> None:
-    """One picture, uint8 [C, H, W], edged in a colour; of small ones one sees the pixels."""
-    axes.imshow(
-        picture.expand(3, -1, -1).movedim(0, 2).numpy(),
-        interpolation="nearest" if max(picture.shape[1:]) <= 64 else "auto",
-    )
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set(edgecolor=colour, linewidth=2)
