@@ -23,8 +23,8 @@ from striate.evaluate import labelled_samples
 from striate.files import refuse_overwrite, write_atomic
 from striate.predict import automatic_batch, forward
 from striate.results import Result
-from striate.sources import Source
 from striate.robustness_figure import DPI, draw
+from striate.sources import Source
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -269,10 +269,11 @@ class Candidate(NamedTuple):
 
 
 def typical(candidates: Sequence[Candidate]) -> Candidate:
-    """Of those that are right undisturbed (if any is), the one whose right and wrong answers go most like everyone's."""
+    """Of those that are right undisturbed, if any is, the one that is right about as often as they are on average."""
     right = torch.tensor([[float(is_right(one) or 0) for one in each.results.values()] for each in candidates])
-    distance = (right - right.mean(0)).square().sum(1)
-    return candidates[int(distance.where(right[:, 0] == right[:, 0].max(), torch.inf).argmin())]
+    fit = (right[:, 0] == right[:, 0].max()).nonzero().flatten()
+    often = right[fit].mean(1)
+    return candidates[int(fit[(often - often.mean()).abs().argmin()])]
 
 
 def known_names(only: Sequence[str] | None) -> list[str]:
