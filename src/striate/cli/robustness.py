@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -82,5 +83,5 @@ def robustness(
         say(f"skipped: {len(found.skipped) - 5} more")
     for path in files:
         found.save(path, overwrite, title=f"{model} on {data}")
-    wrote(files, f"striate evaluate {model} {data}")
+    wrote(files, shlex.join(["striate", "evaluate", str(model), data]))
     return 0
