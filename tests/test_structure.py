@@ -34,9 +34,11 @@ FLOORS = {
     "writers": 6,
     "predict": 6,
     "evaluate": 7,
-    "model": 8,
-    "train": 9,
-    "cli": 10,
+    "robustness_figure": 7,
+    "robustness": 8,
+    "model": 9,
+    "train": 10,
+    "cli": 11,
 }
 
 

@@ -62,20 +62,7 @@ def evaluate_model(
     Raises:
         DataError: classes that the model does not know, or no such split.
     """
-    source, named = split_source(data)
-    recipe = model.card.recipe
-    own = recipe.get("data") in (source, str(Path(source).resolve()))
-    dataset = open_dataset(
-        source,
-        val_fraction=recipe["val_fraction"] if own else 0.0,
-        seed=recipe["seed"] if own else 0,
-        task=model.task.name,
-        download=download,
-    )
-    chosen = split or named or next(name for name in ("test", "val", *dataset.splits) if name in dataset.splits)
-    if chosen not in dataset.splits:
-        raise DataError(f'{source}: there is no split "{chosen}"; there are {", ".join(dataset.splits)}')
-    samples = in_classes_of(model, dataset, chosen)
+    chosen, samples = labelled_samples(model, data, split, download)
     preprocess = model.card.preprocess
     targets = model.task.collate([sample.target for sample in samples])
     pictures = Split(samples, targets, preprocess, workers=0)
@@ -91,6 +78,30 @@ def evaluate_model(
     judged = [pictures.samples[index] for index in order]
     sections = model.task.sections(metrics, judged, read_sample)
     return Evaluation(chosen, metrics.compute(), metrics, judged, pictures.skipped, sections)
+
+
+def labelled_samples(
+    model: Model, data: str, split: str | None = None, download: bool = False
+) -> tuple[str, list[Sample]]:
+    """The split to judge on, by name, and its samples with targets in the model's numbering: see `evaluate_model`.
+
+    Raises:
+        DataError: classes that the model does not know, or no such split.
+    """
+    source, named = split_source(data)
+    recipe = model.card.recipe
+    own = recipe.get("data") in (source, str(Path(source).resolve()))
+    dataset = open_dataset(
+        source,
+        val_fraction=recipe["val_fraction"] if own else 0.0,
+        seed=recipe["seed"] if own else 0,
+        task=model.task.name,
+        download=download,
+    )
+    chosen = split or named or next(name for name in ("test", "val", *dataset.splits) if name in dataset.splits)
+    if chosen not in dataset.splits:
+        raise DataError(f'{source}: there is no split "{chosen}"; there are {", ".join(dataset.splits)}')
+    return chosen, in_classes_of(model, dataset, chosen)
 
 
 def in_classes_of(model: Model, dataset: Dataset, split: str) -> list[Sample]:

@@ -24,6 +24,7 @@ from striate.tasks import create_task
 
 if TYPE_CHECKING:
     from striate.evaluate import Evaluation
+    from striate.robustness import Robustness
 
 
 class Model:
@@ -135,6 +136,12 @@ class Model:
         from striate.evaluate import evaluate_model
 
         return evaluate_model(self, data, split, **options)
+
+    def robustness(self, data: str, split: str | None = None, **options: Any) -> Robustness:
+        """How the best metric falls when pictures get harder: see `striate.robustness.measure_robustness`."""
+        from striate.robustness import measure_robustness
+
+        return measure_robustness(self, data, split, **options)
 
     def summary(self) -> str:
         """The network's layers, shapes, parameters and costs, as a table."""

@@ -9,6 +9,7 @@ import sys
 COMMANDS = {
     "train": ("striate.cli.train:train", "Train a network on your pictures."),
     "evaluate": ("striate.cli.evaluate:evaluate", "Judge a trained model on labelled pictures."),
+    "robustness": ("striate.cli.robustness:robustness", "Judge a model on pictures made harder by degrees."),
     "predict": ("striate.cli.predict:predict", "Say what is on pictures."),
     "data": ("striate.cli.data:app", "Check and show a data set."),
     "lr-find": ("striate.cli.lr_find:lr_find", "Find a learning rate: a picture and a suggestion."),
