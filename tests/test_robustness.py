@@ -18,7 +18,6 @@ from striate.config import ModelCard, Preprocess
 from striate.data.disturbances import DISTURBANCES
 from striate.errors import DataError, UsageError
 from striate.model import Model
-from striate.robustness import label
 
 CLASSES = ["dark", "light"]
 
@@ -204,14 +203,6 @@ def test_no_words_of_the_picture_overlap_or_leave_it(tmp_path: Path, strengths: 
     inked = [axes.get_tightbbox().padded(-1) for axes in figure.axes]  # type: ignore[union-attr]
     for one, other in itertools.product(inked, boxes):
         assert not one.overlaps(other)
-
-
-def test_labels_are_names_where_targets_are_classes() -> None:
-    assert label(1, ("a", "b")) == "b"
-    assert label((0, 1), ("a", "b")) == ("a", "b")
-    assert label((), ("a", "b")) == ()
-    assert label(None, ("a",)) is None
-    assert label({"boxes": []}, ("a",)) is None
 
 
 def striate(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from striate.data.disturbances import DISTURBANCES, Disturbance, disturb, graded
 from striate.data.loaders import Split
+from striate.data.sample import named
 from striate.data.seeds import seed_of
 from striate.data.transforms import Normalize
 from striate.errors import UsageError, did_you_mean
@@ -53,7 +54,7 @@ class Grade:
 
     @property
     def right(self) -> bool | None:
-        return is_right(self.result)
+        return self.result.correct
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Curve:
     """The grades of one disturbance, rising.
 
     Attributes:
-        kept: the mean value over its grades, relative to that of undisturbed pictures; None where that is 0.
+        kept: the mean value over its grades, relative to that of undisturbed pictures; None where that is 0 or less.
     """
 
     name: str
@@ -231,7 +232,7 @@ def measure_robustness(
         # should none of those drawn be readable, the first picture that is
         rows = [at for at, index in enumerate(batch.indices.tolist()) if index in drawn] or [0] * (not candidates)
         found = [Candidate(members[at].name, batch.images[at].clone(), {}) for at in rows]
-        sources = [Source(members[at].name, members[at].image, label(members[at].target, task.classes)) for at in rows]
+        sources = [Source(members[at].name, members[at].image, named(members[at].target, task.classes)) for at in rows]
         for name, strength in kinds:
             images = disturb(batch.images, name, strength, seed, places) if name else batch.images
             outputs = forward(network, images, model.device)
@@ -255,7 +256,7 @@ def measure_robustness(
     curves = {}
     for name in names:
         rising = [grade(name, strength) for strength in grades[name]]
-        kept = fmean(one.value for one in rising) / clean.value if clean.value else None
+        kept = fmean(one.value for one in rising) / clean.value if clean.value > 0 else None
         curves[name] = Curve(name, rising, kept)
     return Robustness(chosen, best, clean, curves, judged, pictures.skipped, seed)
 
@@ -270,7 +271,7 @@ class Candidate(NamedTuple):
 
 def typical(candidates: Sequence[Candidate]) -> Candidate:
     """Of those that are right undisturbed, if any is, the one that is right about as often as they are on average."""
-    right = torch.tensor([[float(is_right(one) or 0) for one in each.results.values()] for each in candidates])
+    right = torch.tensor([[float(one.correct or 0) for one in each.results.values()] for each in candidates])
     fit = (right[:, 0] == right[:, 0].max()).nonzero().flatten()
     often = right[fit].mean(1)
     return candidates[int(fit[(often - often.mean()).abs().argmin()])]
@@ -289,15 +290,3 @@ def known_names(only: Sequence[str] | None) -> list[str]:
     if not only:
         raise UsageError(f"no disturbance is named; there are {', '.join(DISTURBANCES)}")
     return [name for name in DISTURBANCES if name in only]
-
-
-def label(target: Any, classes: tuple[str, ...]) -> str | tuple[str, ...] | None:
-    """A target as results compare it: the name of its class or classes; None for what is no class."""
-    if isinstance(target, tuple) and all(isinstance(index, int) for index in target):
-        return tuple(classes[index] for index in target)
-    return classes[target] if isinstance(target, int) else None
-
-
-def is_right(result: Result) -> bool | None:
-    """Whether it agrees with the truth; None where that is unknown, or a task's results do not say."""
-    return getattr(result, "correct", None)
