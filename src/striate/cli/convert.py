@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+# --mean 0.5 0.5 0.5
+Numbers = Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True, negative_iterable="")]
 
 
 def convert(
@@ -12,8 +19,8 @@ def convert(
     model: str | None = None,
     out: Path,
     classes: str | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
+    mean: Numbers = None,
+    std: Numbers = None,
     size: int | None = None,
     resize: int | None = None,
     license: str | None = None,
@@ -100,7 +107,12 @@ def convert(
 
 
 def names_of(classes: str) -> list[str]:
-    """Class names from `a,b,c`, or from a text file with one a line."""
+    """Class names from `a,b,c`, or from a text file with one a line; lines `/a/airfield 0` as Places365 has them."""
     if Path(classes).is_file():
-        return [line.strip() for line in Path(classes).read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in Path(classes).read_text(encoding="utf-8").splitlines() if line.strip()]
+        numbered = [re.fullmatch(r"(?:/\w/)?(\S+) (\d+)", line) for line in lines]
+        places = {int(found[2]): found[1] for found in numbered if found}
+        if len(places) == len(lines) and sorted(places) == list(range(len(lines))):
+            return [places[number] for number in range(len(lines))]
+        return lines
     return [name.strip() for name in classes.split(",") if name.strip()]
