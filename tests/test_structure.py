@@ -34,8 +34,11 @@ FLOORS = {
     "writers": 6,
     "predict": 6,
     "evaluate": 7,
+    "compared_networks": 7,
     "model": 8,
+    "model_costs": 8,
     "train": 9,
+    "cost_figure": 9,
     "cli": 10,
 }
 
