@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def striate(capsys, *arguments: str) -> tuple[int, str, str]:
     return int(stop.value.code or 0), said.out, said.err
 
 
-def trained(path: Path, name: str = "conv4-relu-pool-fc2", **metrics: float) -> Path:
+def trained(path: Path, name: str = "conv4-relu-pool-flatten", **metrics: float) -> Path:
     model = create_model(name, num_classes=2, in_chans=1, image_size=(28, 28))
     preprocess = Preprocess(size=(28, 28), channels=1, mean=(0.5,), std=(0.5,))
     card = ModelCard(
@@ -116,9 +117,8 @@ def test_a_model_file_is_described_by_its_card(tmp_path: Path):
     ],
 )
 def test_what_cannot_be_meant_is_refused(names, size, words):
-    with pytest.raises(UsageError, match="") as told:
+    with pytest.raises(UsageError, match=re.escape(words)):
         find_networks(names, size)
-    assert words in str(told.value)
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path):
@@ -223,7 +223,7 @@ def test_command_measures_prints_and_draws(capsys, tmp_path: Path):
     assert "next: striate train DATA --model mobilenet_v3_small --weights imagenet" in err
     picture = Image.open(drawn).convert("L")
     assert min(picture.size) > 500
-    assert len(set(picture.getdata())) > 50
+    assert len(set(picture.tobytes())) > 50
     before = drawn.read_bytes()
     code, _, err = striate(capsys, "resnet18", "--picture", str(drawn))
     assert code == 2
@@ -243,7 +243,7 @@ def test_json_has_every_number(capsys, tmp_path: Path):
     mlp = rows["mlp"]
     assert mlp["parameters"] == 235_146
     assert mlp["file_bytes"] == 4 * 235_146
-    assert mlp["multiply_adds"] == 235_146 - 10 - 300  # every weight once: all but biases
+    assert mlp["multiply_adds"] == 784 * 256 + 256 * 128 + 128 * 10  # every weight once
     assert mlp["top1"] is None
     for name in ("latency_ms", "images_per_second", "latency_runs", "memory_bytes"):
         assert mlp[name] > 0

@@ -91,7 +91,7 @@ def _described(name: str, size: tuple[int, int] | None) -> Network:
     if file.suffix == ".safetensors":
         card = read_card(file)
         architecture, arguments, metrics = card.architecture, dict(card.arguments), card.metrics
-        channels, made_for, classes = card.preprocess.channels, tuple(card.preprocess.size), len(card.classes)
+        channels, made_for, classes = card.preprocess.channels, card.preprocess.size, len(card.classes)
     else:
         channels, made_for, classes = canonical_of(name)
     shown = size or made_for

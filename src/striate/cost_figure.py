@@ -75,7 +75,7 @@ def draw_costs(costs: Sequence[Cost], setting: str = "") -> Figure:
     panels[1].tick_params(labelleft=False)
     figure.suptitle("Accuracy against cost", x=0.01, ha="left", fontsize=14, fontweight="bold", color=INK)
     most = max(cost.network.parameters for cost in kept)
-    note = f"Area: parameters (largest {_short(most)}). Line: nothing shown here is both cheaper and better."
+    note = f"Area: parameters (largest {_short(most)}). Line: networks that no other here beats in both."
     figure.supxlabel(f"{note}\n{setting}".strip(), x=0.01, ha="left", fontsize=8.5, color="#59616b")
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # places are final: labels are put beside bubbles in pixels
@@ -96,6 +96,7 @@ def place_labels(axes: Axes, names: Sequence[str]) -> list[Text]:
     The nearest free place wins; where it is not next to its bubble a thin line leads there. In a crowd that leaves no
     place free it is the least covered one.
     """
+    from matplotlib.patheffects import Normal, Stroke
     from matplotlib.transforms import Bbox
 
     figure = axes.get_figure()
@@ -112,17 +113,11 @@ def place_labels(axes: Axes, names: Sequence[str]) -> list[Text]:
     texts: list[Text] = []
     for index in sorted(range(len(names)), key=lambda i: -centres[i][1]):
         x, y = centres[index]
-        text = axes.annotate(
-            names[index],
-            (0, 0),
-            (0.5, 0.5),
-            textcoords="figure fraction",
-            fontsize=8.5,
-            color=INK,
-            ha="center",
-            va="center",
+        text = axes.text(
+            0.5, 0.5, names[index], transform=figure.transFigure, fontsize=8.5, color=INK, ha="center", va="center"
         )
         size = text.get_window_extent(renderer)
+        text.set_path_effects([Stroke(linewidth=2.5, foreground="white"), Normal()])
         taken = [*placed, *(disc for other, disc in enumerate(discs) if other != index)]
         best, least = size, float("inf")
         for away, turn in product(range(12), (0, 12, 6, 18, 3, 21, 9, 15, 1, 23, 5, 7, 11, 13, 17, 19)):
@@ -138,7 +133,9 @@ def place_labels(axes: Axes, names: Sequence[str]) -> list[Text]:
                 best, least = box, cost
             if least <= 1e-6:
                 break
-        text.set_position(figure.transFigure.inverted().transform(((best.x0 + best.x1) / 2, (best.y0 + best.y1) / 2)))
+        text.set_position(
+            (((best.x0 + best.x1) / 2) / figure.bbox.width, ((best.y0 + best.y1) / 2) / figure.bbox.height)
+        )
         placed.append(best)
         texts.append(text)
         _lead(axes, (x, y), radii[index], best, colours[index], 9 * pixel)
@@ -159,15 +156,17 @@ def _panel(axes: Axes, costs: Sequence[Cost], across: Sequence[float], tops: Seq
     axes.set_ylim(min(tops) - 0.18 * rise, max(tops) + 0.18 * rise)
     best = _unbeaten(across, tops)
     axes.plot([x for x, _ in best], [y for _, y in best], color="#c9ced6", linewidth=1.6, zorder=1)
+    areas = [(2 * radius) ** 2 for radius in radii]
+    axes.scatter(across, tops, s=areas, c="white", linewidths=0, zorder=2)  # the line does not shine through
     axes.scatter(
         across,
         tops,
-        s=[(2 * radius) ** 2 for radius in radii],
+        s=areas,
         c=[COLOURS[families.index(cost.network.family) % len(COLOURS)] for cost in costs],
         alpha=0.72,
         edgecolors="white",
         linewidths=1.0,
-        zorder=2,
+        zorder=3,
     )
     axes.xaxis.set_major_locator(LogLocator(10, (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
