@@ -38,7 +38,10 @@ FLOORS = {
     "robustness": 8,
     "model": 9,
     "train": 10,
-    "cli": 11,
+    "compared_networks": 11,
+    "model_costs": 12,
+    "cost_figure": 13,
+    "cli": 14,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-# verb -> (function to import, one line of help); "data" is an app with verbs of its own
+# verb -> (function to import, one line of help); "data" and "bench" are apps with verbs of their own
 COMMANDS = {
     "train": ("striate.cli.train:train", "Train a network on your pictures."),
     "evaluate": ("striate.cli.evaluate:evaluate", "Judge a trained model on labelled pictures."),
@@ -16,6 +16,7 @@ COMMANDS = {
     "convert": ("striate.cli.convert:convert", "Turn anybody's weights into a model file."),
     "models": ("striate.cli.models:models", "List the networks, or search them."),
     "summary": ("striate.cli.summary:summary", "Print a network's layers, shapes, parameters and costs."),
+    "bench": ("striate.cli.bench:app", "Measure what networks cost, side by side."),
     "doctor": ("striate.cli.doctor:doctor", "Say what this machine can do."),
 }
 
