@@ -34,14 +34,11 @@ FLOORS = {
     "writers": 6,
     "predict": 6,
     "evaluate": 7,
-    "robustness_figure": 7,
+    "costs": 7,
     "robustness": 8,
     "model": 9,
     "train": 10,
-    "compared_networks": 11,
-    "model_costs": 12,
-    "cost_figure": 13,
-    "cli": 14,
+    "cli": 11,
 }
 
 

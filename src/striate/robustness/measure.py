@@ -24,7 +24,7 @@ from striate.evaluate import labelled_samples
 from striate.files import refuse_overwrite, write_atomic
 from striate.predict import automatic_batch, forward
 from striate.results import Result
-from striate.robustness_figure import DPI, draw
+from striate.robustness.figure import DPI, draw
 from striate.sources import Source
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
-    from striate.compared_networks import Network
-    from striate.model_costs import Cost
+    from striate.costs.measure import Cost
+    from striate.costs.networks import Network
 
 # Paul Tol's "bright" and "muted" (personal.sron.nl/~pault): told apart with every kind of colour vision
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CC9A1B", "#AA3377", "#2DA5C4", "#882255", "#999933", "#44AA99", "#7A7A7A")

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import striate.robustness as room
+import striate.robustness.measure as room
 from striate.cli import main
 from striate.config import ModelCard, Preprocess
 from striate.data.disturbances import DISTURBANCES

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from striate.compared_networks import Network, inference, random_pictures
+from striate.costs.networks import Network, inference, random_pictures
 from striate.device import pick_device
 from striate.errors import StriateError, UsageError
 from striate.predict import forward
@@ -162,7 +162,7 @@ def _runs(run: Callable[[], object], least: int, seconds: float) -> list[float]:
     return found
 
 
-# memory: `python -m striate.model_costs JOBS` loads torch once, then forks a fresh process for each network
+# memory: `python -m striate.costs.measure JOBS` loads torch once, then forks a fresh process for each network
 
 
 def _memory(
@@ -176,7 +176,7 @@ def _memory(
     jobs = [[asdict(network), batch, str(device), threads] for network in networks]
     step = len(jobs) if sys.platform.startswith("linux") else 1
     for first in range(0, len(jobs), step or 1):
-        command = [sys.executable, "-m", "striate.model_costs", json.dumps(jobs[first : first + step])]
+        command = [sys.executable, "-m", "striate.costs.measure", json.dumps(jobs[first : first + step])]
         # a session of its own: Ctrl-C reaches this process alone, which then ends the others
         with (
             tempfile.TemporaryFile("w+") as remarks,

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 
 from striate.backbones import create_model
 from striate.cli import main
-from striate.compared_networks import USUAL, Network, find_networks
 from striate.config import ModelCard, Preprocess
-from striate.cost_figure import accuracies, draw_costs
+from striate.costs.figure import accuracies, draw_costs
+from striate.costs.measure import Cost, measure
+from striate.costs.networks import USUAL, Network, find_networks
 from striate.errors import DataError, UsageError
-from striate.model_costs import Cost, measure
 from striate.model_file import write_model
 
 # parameters, giga-multiply-adds, top-1: torchvision's metadata; the last two from their papers
