@@ -14,6 +14,8 @@ INSIDE = {  # archive -> the data set's folder within it
     "hymenoptera": "hymenoptera/hymenoptera_data",
     "cifar10-jpg": "cifar10-jpg",
     "mnist": "mnist-idx",
+    "fer2013": "fer2013-jpg",
+    "weights": "weights",
 }
 
 
