@@ -9,7 +9,7 @@ public:  the authors' Keras file (github.com/oarriaga/face_classification) throu
 Both model files are judged by `striate evaluate … --json` on the same faces; all are processes of the command line.
 Printed are both confusion matrices; `--picture FILE` draws them. Accuracies carry the 95 % intervals of a bootstrap
 over the faces: some 5 points either way. Fails when `trained` is under 35 % (14.6 % is the share of the largest class)
-or the interval of `public` does not reach 53.8 %, what an earlier conversion gave.
+or `public` under 52 %: it was 53.8 % when its logits had been compared with Keras's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAIRS = 1  # seeds
 KERAS = "oarriaga-emotion-gender/trained_models/emotion_models/fer2013_mini_XCEPTION.102-0.66.hdf5"
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # in the Keras file's order
 SHARES = (467, 56, 496, 895, 653, 415, 607)  # of these in FER2013's own test set (PublicTest of its fer2013.csv)
-LOWEST_TRAINED, EARLIER_PUBLIC = 0.35, 0.538
+LOWEST = {"trained": 0.35, "public": 0.52}
 
 # Batch norms here forget slowly, as in Keras (1 % a step): in fewer steps their statistics stay behind the weights.
 RECIPE = (
@@ -123,9 +123,9 @@ def at_shares(recalls: dict[str, float]) -> float:
 
 
 def passed(said: dict[str, list[dict[str, Any]]]) -> bool:
-    trained = [answer["scalars"]["accuracy"]["value"] for answer in said["trained"]]
-    public = [answer["scalars"]["accuracy"]["high"] for answer in said["public"]]
-    return min(trained) >= LOWEST_TRAINED and min(public) >= EARLIER_PUBLIC
+    return all(
+        answer["scalars"]["accuracy"]["value"] >= LOWEST[side] for side, answers in said.items() for answer in answers
+    )
 
 
 def as_table(answer: dict[str, Any]) -> str:
