@@ -68,8 +68,8 @@ class Trained:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, help="the same as --pairs")
     parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--limit", type=int, default=2000, help="training pictures, a tenth of each class")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--limit", type=int, default=4000, help="training pictures, a tenth of each class")
     parser.add_argument("--held-out", type=int, default=500, help="pictures judged after each epoch")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="networks side by side")
     parser.add_argument("--picture", type=Path, help="draw the curves here")
