@@ -11,6 +11,8 @@ BENCHMARKS = {
     "startup": "`striate --help` as a whole process",
     "transfer": "SqueezeNet's ImageNet weights on few ants and bees: features, finetune, from scratch; curves",
     "score": "photo scores on an imitation of AVA: real photographs made worse by degrees",
+    "depth": "plain-20 and -56 against residual-20 and -56 on cifar10-jpg: training error, curves",
+    "emotion": "mini-Xception on faces of fer2013: trained here, and its authors' Keras weights converted",
     "families": "every family against torchvision or timm, same layout and weights: forward and training",
     "exports": "every network through torch.export, ONNX Runtime and torch.compile(fullgraph=True)",
     "kills": "training killed at random moments and resumed: the weights must be bit-identical",

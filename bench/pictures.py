@@ -15,6 +15,8 @@ INSIDE = {  # archive -> the data set's folder within it
     "cifar10-jpg": "cifar10-jpg",
     "mnist": "mnist-idx",
     "imagenet-samples": "imagenet-1k-samples",
+    "fer2013": "fer2013-jpg",
+    "weights": "weights",
 }
 
 
