@@ -40,7 +40,7 @@ def as_trained(model: nn.Module) -> nn.Module:
     running mean that is never used, or a bias that is forgotten. Tensors of `to_empty` are all filled.
     """
     generator = torch.Generator().manual_seed(7)
-    noise = torch.randn(1_000_003, generator=generator)  # repeated: drawing takes longer than all the rest
+    noise = torch.randn(1 << 20, generator=generator)  # read from anywhere: drawing takes longer than all the rest
     for key, tensor in model.state_dict().items():
         name = key.rpartition(".")[2]
         if name == "num_batches_tracked":
@@ -48,8 +48,9 @@ def as_trained(model: nn.Module) -> nn.Module:
         elif name == "layer_scale":
             tensor.uniform_(0.2, 1, generator=generator)
         elif tensor.ndim > 1:
-            for part in tensor.view(-1).split(len(noise)):
-                part.copy_(noise[: len(part)])
+            for part in tensor.view(-1).split(len(noise) // 2):
+                start = int(torch.randint(len(noise) // 2, (), generator=generator))  # no two layers are the same
+                part.copy_(noise[start : start + len(part)])
             tensor *= (2 / tensor[0].numel()) ** 0.5
         elif name in ("weight", "running_var"):
             tensor.uniform_(0.5, 1.5, generator=generator)

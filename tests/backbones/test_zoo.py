@@ -119,17 +119,17 @@ FAMILY = {name: family for family, members in FAMILIES.items() for name in membe
 
 # one or two of each family, at the smallest pictures that leave its last map some pixels
 LEARNERS = {
-    "alexnet": (95, 87),
+    "alexnet": (79, 70),
     "squeezenet1_0": (64, 45),
     "squeezenet1_1": (64, 45),
     "googlenet": (64, 53),
-    "inception_v3": (107, 107),
-    "resnet18": (48, 37),
-    "resnet50": (48, 37),
-    "resnext50_32x4d": (48, 37),
-    "wide_resnet50_2": (48, 37),
-    "resnetv2_18": (48, 37),
-    "resnetv2_50": (48, 37),
+    "inception_v3": (91, 80),
+    "resnet18": (40, 33),
+    "resnet50": (40, 33),
+    "resnext50_32x4d": (40, 33),
+    "wide_resnet50_2": (40, 33),
+    "resnetv2_18": (40, 33),
+    "resnetv2_50": (40, 33),
     "convnext_tiny": (64, 37),
     "mobilenet_v1": (64, 53),
     "mobilenet_v1_025": (64, 53),
@@ -142,7 +142,6 @@ LEARNERS = {
     "resnext101_32x8d": (48, 37),
     "resnext101_64x4d": (48, 37),
     "wide_resnet101_2": (48, 37),
-    "efficientnet_b5": (64, 53),
 }
 SLOW_TO_LEARN = {"vgg11_bn", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2"}
 OTHERS = [name for name in TWINS if name not in LEARNERS]
@@ -369,11 +368,15 @@ def test_every_network_is_counted():
 @pytest.mark.parametrize("name", slow(LEARNERS, SLOW_TO_LEARN))
 def test_it_starts_answers_and_learns_as_the_published_one(name):
     arguments = {"num_classes": 7} | ({"aux_logits": False} if name == "inception_v3" else {})
-    torch.manual_seed(3)
-    ours = create_model(name, **arguments)
-    torch.manual_seed(3)
-    theirs = TWINS[name](**arguments)
-    if FAMILY[name] != "mobilenet_v1":  # timm draws numbers for layers that it throws away: the family's own test
+    if name.startswith(("mobilenet_v1", "wide")):  # timm draws for layers that it throws away; much to draw
+        ours = trained(name, **arguments)
+        with torch.device("meta"):
+            theirs = TWINS[name](**arguments).to_empty(device="cpu")
+    else:
+        torch.manual_seed(3)
+        ours = create_model(name, **arguments)
+        torch.manual_seed(3)
+        theirs = TWINS[name](**arguments)
         starts_agree(ours, theirs)
     theirs.load_state_dict(as_trained(ours).state_dict())
     images = torch.randn(4, 3, *LEARNERS[name], generator=torch.Generator().manual_seed(1))
