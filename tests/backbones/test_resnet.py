@@ -62,7 +62,8 @@ def test_public_cifar_weights_know_real_pictures(shared_data, name, file, accura
     weights = next(shared_data("weights").rglob(file))
     pictures = next(path for path in sorted(shared_data("cifar10-jpg").rglob("test")) if path.is_dir())
     classes = sorted(folder.name for folder in pictures.iterdir())  # alphabetical is CIFAR-10's own order
-    files = [(path, label) for label, kind in enumerate(classes) for path in sorted((pictures / kind).iterdir())]
+    # every fourth: 2,500, of whose accuracy 0.03 are four standard errors
+    files = [(path, label) for label, kind in enumerate(classes) for path in sorted((pictures / kind).iterdir())[::4]]
     model = create_model(name, num_classes=10, weights=weights).eval().to(memory_format=torch.channels_last)
 
     images = torch.stack([decode_image(str(path)) for path, _ in files])
