@@ -73,7 +73,7 @@ def test_local_response_norm_is_the_papers():
 
 def test_the_original_is_two_gpus_that_meet_in_conv3_and_in_the_dense_layers():
     """Figure 2 once more, with one list of maps for each GPU."""
-    model = trained("alexnet_original", features_only=True).backbone
+    model = trained("alexnet_original", features_only=True).backbone.double()
     conv = [module for module in model.features if isinstance(module, nn.Conv2d)]
 
     def halves(number, maps):
@@ -83,7 +83,7 @@ def test_the_original_is_two_gpus_that_meet_in_conv3_and_in_the_dense_layers():
     def norm_and_pool(maps):
         return [F.max_pool2d(half, 3, 2) for half in published_norm(torch.cat(maps, 1)).chunk(2, 1)]
 
-    images = 20 * torch.randn(1, 3, 128, 128)  # large, so that the norm has something to do
+    images = 20 * torch.randn(1, 3, 128, 128).double()  # large, so that the norm has something to do
     with torch.no_grad():
         # a frame of 2 pixels before and 1 after is what "224" reads: 227 = 11 + 54 · 4
         maps = F.relu(F.conv2d(F.pad(images, (2, 1, 2, 1)), conv[0].weight, conv[0].bias, stride=4)).chunk(2, 1)

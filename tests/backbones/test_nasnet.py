@@ -4,6 +4,7 @@ import pytest
 import torch
 from referee import as_trained, cross_entropy, dilated_holds_strided, is_one_graph, starts_agree, steps_agree
 from timm.models.nasnet import NASNetALarge
+from torch import nn
 from torch.nn import functional as F
 
 from striate.backbones.backbone import FeatureList
@@ -58,7 +59,7 @@ def test_outputs_are_timms(size):
         maps = ours.feature_maps(images)
         expected = theirs.forward_intermediates(images, intermediates_only=True)
     for (name, mine), yours, info in zip(maps.items(), expected, theirs.feature_info, strict=True):
-        torch.testing.assert_close(mine, yours, rtol=1e-5, atol=1e-5, msg=name)
+        torch.testing.assert_close(mine, yours, rtol=1e-5, atol=1e-5 * max(1, yours.abs().max().item()), msg=name)
         assert ours.pyramid[name].reduction == info["reduction"]
         assert ours.pyramid[name].channels == mine.shape[1]
 
@@ -141,7 +142,9 @@ def test_dilated_maps_hold_the_strided_ones(variant, size, output_stride):
 def test_the_values_between_are_those_of_a_moved_picture():
     """A picture moved by 16 pixels: where the stride of 32 stops then, far from the borders."""
     strided, dilated = NASNet(SHORT).eval(), NASNet(SHORT, output_stride=16).eval()
-    as_trained(strided)
+    for module in strided.modules():  # the weights of birth fade with distance, so that borders stay far
+        if isinstance(module, nn.BatchNorm2d):
+            as_trained(module)
     dilated.load_state_dict(strided.state_dict())
     with torch.no_grad():
         images = torch.randn(1, 3, 800, 800)

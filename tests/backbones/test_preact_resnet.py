@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from referee import as_trained, is_one_graph
+from referee import as_trained, is_one_graph, trained
 
 from striate.backbones.backbone import FeatureList
 from striate.backbones.preact_resnet import MODELS, PreActBasic, PreActBottleneck, PreActResNet, Variant
@@ -39,8 +39,9 @@ def test_a_stage_is_its_input_and_the_sum_of_its_residuals():
 
 def test_the_first_unit_of_the_paper_splits_after_its_activation():
     """Section 4.1, end; where shapes change the padded shortcut reads the activated input too."""
-    model = as_trained(MODELS["preact_resnet20_cifar"].build(num_classes=10, zero_init_residual=True)).eval()
+    model = trained("preact_resnet20_cifar", num_classes=10)
     first, second = (model.get_submodule(f"stages.{index}.blocks.0") for index in (0, 1))
+    nn.init.zeros_(first.conv2.weight), nn.init.zeros_(second.conv2.weight)
     values = torch.randn(2, 16, 8, 8)
     with torch.no_grad():
         assert torch.equal(first(values), first.norm1(values).relu())

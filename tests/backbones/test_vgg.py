@@ -72,8 +72,7 @@ def test_c_is_d_with_kernels_that_are_zero_around_their_centre():
 
 
 def test_a_lrn_is_a_with_a_norm_behind_its_first_convolution():
-    ours, a = trunk("vgg11_lrn").double(), their_trunk("vgg11").to_empty(device="cpu").double()
-    as_trained(a)
+    ours, a = trunk("vgg11_lrn").double(), as_trained(their_trunk("vgg11").to_empty(device="cpu")).double()
     assert len(ours) == len(a) + 1
     images = 100 * torch.rand(1, 3, 48, 64, dtype=torch.float64)  # large, so that the norm has something to do
 
