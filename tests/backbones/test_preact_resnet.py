@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from referee import as_trained, is_one_graph, trained
+from torch import nn
 
 from striate.backbones.backbone import FeatureList
 from striate.backbones.preact_resnet import MODELS, PreActBasic, PreActBottleneck, PreActResNet, Variant
