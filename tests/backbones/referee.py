@@ -113,7 +113,7 @@ def outputs_agree(ours: nn.Module, theirs: nn.Module, images: Tensor) -> None:
         found, expected = ours(images), theirs(images)
     largest = expected.abs().max().item()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * max(1, largest))
-    assert len(images) == 1 or (expected[0] - expected[1]).abs().max() > 1e-2 * largest
+    assert len(images) == 1 or (expected[0] - expected[1]).abs().max() > 1e-3 * largest  # the very deep drift
 
 
 def chance_agrees(ours: nn.Module, theirs: nn.Module, images: Tensor) -> None:
