@@ -35,7 +35,7 @@ from striate.network_summary import summarize
 # parameters and giga-multiply-adds at the canonical size: ../shared/NUMBERS.md, where nothing else is said
 NUMBERS: dict[str, tuple[int, float | None]] = {
     "lenet5": (61_706, None),
-    "mlp": (235_146, None),  # the lecture's 784-300 … -10 network
+    "mlp": (235_146, None),  # the lecture's: 784-256-128-10 with biases
     "alexnet": (61_100_840, 0.714),
     "vgg11": (132_863_336, 7.609),
     "vgg11_lrn": (132_863_336, 7.609),  # A: the norm has no weights
@@ -64,7 +64,7 @@ NUMBERS: dict[str, tuple[int, float | None]] = {
     "plain18": (11_689_512 - 172_032 - 1_792, None),  # resnet18 less three projections and their norms
     "plain34": (21_797_672 - 172_032 - 1_792, None),
     "resnet20_cifar": (269_722, None),
-    "resnet32_cifar": (464_154, None),  # github.com/akamaster/pytorch_resnet_cifar10; table 6: 0.46M and 0.66M
+    "resnet32_cifar": (464_154, None),  # 6n + 2 layers, summed by hand; table 6: 0.46M and 0.66M
     "resnet44_cifar": (658_586, None),
     "resnet56_cifar": (853_018, None),
     "resnet110_cifar": (1_727_962, None),
