@@ -4,28 +4,18 @@ import sys
 
 import pytest
 import torch
-from torch import Tensor, nn
+from referee import as_trained
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision.io import ImageReadMode, decode_image
 
-from striate.backbones.backbone import FeatureList
 from striate.backbones.keras_weights import read_keras_weights
 from striate.backbones.mini_xception import MODELS, MaxPoolSame, MiniXception
-from striate.errors import DataError, MissingExtra, UsageError
+from striate.errors import DataError, MissingExtra
 from striate.network_summary import summarize
 
 PUBLIC = "fer2013_mini_XCEPTION.102-0.66.hdf5"
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # the authors' order
-
-
-def unsettle(model: nn.Module) -> None:
-    """Batch norms as training leaves them: at birth they would hide a wrong eps or a mean that is never used."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +85,7 @@ def test_only_the_order_of_kerass_numbers_counts(tmp_path):
     """A second network of a session goes on counting; h5py gives layers by name, so 10 before 9."""
     h5py = pytest.importorskip("h5py")
     model = MiniXception()
-    unsettle(model)
+    as_trained(model)
     expected = {key: value for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")}
     modules = [f"module{number}" for number in range(1, 5)]
     layers = {  # in the order in which the authors' code makes them
@@ -141,27 +131,10 @@ def test_other_files_are_refused(tmp_path, monkeypatch):
         read_keras_weights(tmp_path / "other.h5")
 
 
-@pytest.mark.parametrize("size", [(64, 64), (51, 70)])
-@pytest.mark.parametrize("output_stride", [8, 4, 1])
-def test_dilated_maps_hold_the_strided_ones(size, output_stride):
-    strided, dilated = MiniXception().eval(), MiniXception(output_stride=output_stride).eval()
-    unsettle(strided)
-    dilated.load_state_dict(strided.state_dict())
-    with torch.no_grad():
-        images = torch.randn(2, 1, *size)
-        coarse, fine = strided.feature_maps(images), dilated.feature_maps(images)
-    for name, maps in fine.items():
-        step = strided.pyramid[name].reduction // dilated.pyramid[name].reduction
-        torch.testing.assert_close(maps[..., ::step, ::step], coarse[name], rtol=1e-5, atol=1e-5)
-        assert dilated.pyramid[name].reduction == min(strided.pyramid[name].reduction, output_stride)
-        assert maps.shape[1] == dilated.pyramid[name].channels
-    assert dilated(images).shape == (2, 7)
-
-
 def test_the_values_between_are_those_of_a_moved_picture():
     """A picture moved by 8 pixels: where the stride of 16 stops then, far from the borders."""
     strided, dilated = MiniXception(num_classes=3).eval(), MiniXception(num_classes=3, output_stride=8).eval()
-    unsettle(strided)
+    as_trained(strided)
     dilated.load_state_dict(strided.state_dict())
 
     def class_maps(model: MiniXception, images: Tensor) -> Tensor:
@@ -178,29 +151,18 @@ def test_the_values_between_are_those_of_a_moved_picture():
     )
 
 
-def test_features_without_classes_and_other_arguments():
-    model = MiniXception(num_classes=0, in_chans=3, dropout=0.3).eval()
+def test_features_without_classes_are_the_mean_of_the_last_stage():
+    model = MiniXception(num_classes=0, in_chans=3).eval()
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(model(images), model.feature_maps(images)["module4"].mean((2, 3)))
-    assert model.num_features == 128
-    assert model.dropout.p == 0.3
     assert [maps.shape[-1] for maps in model.feature_maps(images).values()] == [60, 30, 15, 8, 4]
-    with pytest.raises(UsageError, match="5x5 or more, these are 4x9"):
-        model(torch.rand(1, 3, 4, 9))
-    assert model(torch.rand(1, 3, 5, 5)).shape == (1, 128)
-    with pytest.raises(UsageError, match="output_stride must be one of 1, 2, 4, 8, 16, 32, not 3"):
-        MiniXception(output_stride=3)
 
 
-def test_it_learns_and_can_end_at_any_stage():
+def test_every_weight_learns():
     model = MiniXception()
     F.cross_entropy(model(torch.randn(3, 1, 48, 48)), torch.tensor([0, 3, 6])).backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
-    part = FeatureList(MiniXception(num_classes=0), (2, 0))
-    sum(maps.sum() for maps in part(torch.randn(2, 1, 48, 48))).backward()
-    assert all(parameter.grad is not None for parameter in part.parameters())
-    assert part.reductions() == [4, 1]
 
 
 def test_initialisation_is_glorots_as_in_keras():
@@ -213,18 +175,3 @@ def test_initialisation_is_glorots_as_in_keras():
         assert weight.abs().max() > 0.98 * bound
         assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
     assert not model.class_maps.bias.any()
-
-
-def test_forward_is_one_graph_in_any_memory_format():
-    model = MiniXception(output_stride=8).eval()
-    unsettle(model)
-    images = torch.randn(2, 1, 50, 43)
-    with torch.no_grad():
-        expected = model(images)
-        exported = torch.export.export(model, (images,)).module()
-        torch.testing.assert_close(exported(images), expected, rtol=1e-4, atol=1e-5)
-        compiled = torch.compile(model, fullgraph=True, backend="eager")
-        torch.testing.assert_close(compiled(images), expected, rtol=1e-4, atol=1e-5)
-        last = model.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
-        torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-5)
-    assert not any(getattr(module, "inplace", False) for module in model.modules())

@@ -7,6 +7,7 @@ import sys
 import pytest
 import timm
 import torch
+from referee import as_trained, is_one_graph
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,11 +26,7 @@ def pictures(name: str, channels: int = 3) -> Tensor:
 
 def twins(name: str, **arguments: object) -> tuple[TimmBackbone, nn.Module]:
     """Ours and timm's own with one set of weights, batch norms as training leaves them."""
-    theirs = timm.create_model(name, **arguments).eval()
-    for module in theirs.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.running_mean, std=0.2)
+    theirs = as_trained(timm.create_model(name, **arguments))
     ours = timm_entry(f"timm/{name}").build(**arguments).eval()
     assert isinstance(ours, TimmBackbone)
     ours.network.load_state_dict(theirs.state_dict())
@@ -198,12 +195,8 @@ def test_timm_is_imported_when_it_is_asked_for():
 def test_forward_is_one_graph_in_any_memory_format(name):
     model, _ = twins(name, num_classes=3)
     images = pictures(name)
-    with torch.no_grad():
-        expected = model(images)
-        exported = torch.export.export(model, (images,)).module()
-        torch.testing.assert_close(exported(images), expected, rtol=1e-4, atol=1e-5)
-        maps = torch.compile(model.feature_maps, fullgraph=True, backend="eager")(images)
-        for mine, yours in zip(maps.values(), model.feature_maps(images).values(), strict=True):
-            torch.testing.assert_close(mine, yours, rtol=1e-4, atol=1e-5)
-        last = model.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
-        torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-5)
+    is_one_graph(model, images)
+    torch.compiler.reset()
+    maps = torch.compile(model.feature_maps, fullgraph=True, backend="eager")(images)
+    for mine, yours in zip(maps.values(), model.feature_maps(images).values(), strict=True):
+        torch.testing.assert_close(mine, yours, rtol=1e-4, atol=1e-4)
