@@ -15,6 +15,7 @@ from striate.backbones import create_model
 from striate.config import Preprocess, Recipe
 from striate.data.sample import Sample
 from striate.train.fit import fit
+from striate.train.job import model_arguments
 from striate.train.transfer import (
     cached_features,
     choose,
@@ -157,3 +158,17 @@ def test_squeezenets_features_know_ants_from_bees(shared_data, shared_file, tmp_
     model = load(run / "model.safetensors")
     assert model.card.preprocess.size == (227, 227)  # the weights' own way
     assert model.card.metrics["accuracy"] >= 0.85  # a plain logistic regression on pooled features: 0.85 to 0.875
+
+
+@pytest.mark.parametrize(("model", "transfer", "new"), [("squeezenet1_0", "auto", True), ("resnet18", "auto", False)])
+def test_a_head_that_dies_on_few_classes_is_replaced_even_from_scratch(model, transfer, new):
+    """SqueezeNet's classifier ends in a ReLU; ants against bees it stayed at a loss of ln 2 from the third epoch on."""
+    arguments = model_arguments(Recipe(data="x", model=model, transfer=transfer), Preprocess(size=(64, 64)))
+    assert arguments.get("linear_head", False) == new
+    last = create_model(model, num_classes=2, **arguments)
+    assert isinstance(last.get_submodule(last.last_layer), torch.nn.Linear)
+
+
+def test_without_transfer_the_published_head_stays():
+    recipe = Recipe(data="x", model="squeezenet1_0", transfer="none")
+    assert "linear_head" not in model_arguments(recipe, Preprocess(size=(64, 64)))

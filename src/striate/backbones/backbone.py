@@ -35,12 +35,16 @@ CIFAR = Canonical(3, (32, 32), 10)
 
 
 class Entry(NamedTuple):
-    """One network that has a name. `build(num_classes=…, in_chans=…, dropout=…, **own)` makes it."""
+    """One network that has a name. `build(num_classes=…, in_chans=…, dropout=…, **own)` makes it.
+
+    `own_head` False: its classifier is no good for few classes, so training puts a linear layer there.
+    """
 
     build: Callable[..., Backbone]
     about: str
     source: str
     canonical: Canonical = IMAGENET
+    own_head: bool = True
 
 
 class WithAuxiliary(NamedTuple):

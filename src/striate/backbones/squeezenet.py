@@ -115,9 +115,9 @@ class SqueezeNet(Backbone):
                 nn.init.zeros_(module.get_parameter("bias"))
 
 
+ABOUT = {"squeezenet1_0": "fire modules", "squeezenet1_1": "fire modules, pools earlier"}
+# its classifier ends in a ReLU: with few classes all its outputs soon are 0, and so are their gradients
 MODELS = {
-    "squeezenet1_0": Entry(partial(SqueezeNet, SQUEEZENETS["squeezenet1_0"]), "fire modules", "Iandola et al. 2016"),
-    "squeezenet1_1": Entry(
-        partial(SqueezeNet, SQUEEZENETS["squeezenet1_1"]), "fire modules, pools earlier", "Iandola et al. 2016"
-    ),
+    name: Entry(partial(SqueezeNet, SQUEEZENETS[name]), about, "Iandola et al. 2016", own_head=False)
+    for name, about in ABOUT.items()
 }

@@ -15,6 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from striate.backbones import MODELS
 from striate.config import ModelCard, Preprocess, Recipe
 from striate.data import Dataset, open_dataset
 from striate.data.loaders import Split
@@ -76,7 +77,8 @@ def model_arguments(recipe: Recipe, preprocess: Preprocess, neighbours: dict[str
     arguments: dict[str, Any] = {"dropout": recipe.dropout, "image_size": list(preprocess.size)}
     if neighbours is not None:
         return arguments | {"neighbours": neighbours}
-    return arguments | ({"linear_head": True} if recipe.weights and recipe.transfer != "none" else {})
+    new_head = recipe.weights is not None or (recipe.model in MODELS and not MODELS[recipe.model].own_head)
+    return arguments | ({"linear_head": True} if new_head and recipe.transfer != "none" else {})
 
 
 def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, write: bool = True) -> Job:
