@@ -53,7 +53,7 @@ def models(
     overwrite
         Replace a file that stands at --picture.
     """
-    from striate.cli.summary import _read_size as read_size
+    from striate.cli.summary import read_size
     from striate.cli.terminal import err, say, wrote
     from striate.errors import UsageError
     from striate.files import refuse_overwrite, write_atomic

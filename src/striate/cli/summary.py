@@ -47,7 +47,7 @@ def summary(
 
     if batch < 1:
         raise UsageError(f"--batch must be 1 or more, not {batch}")
-    network, shape = _build(model, _read_size(size), channels, classes)
+    network, shape = _build(model, read_size(size), channels, classes)
     found = summarize(network, (batch, *shape))
     if depth is not None:
         found = found.grouped(depth)
@@ -92,7 +92,7 @@ def _model_file(name: str) -> Path | None:
     return path / "model.safetensors" if (path / "model.safetensors").is_file() else None
 
 
-def _read_size(text: str | None) -> tuple[int, int] | None:
+def read_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     sides = re.fullmatch(r"([0-9]{1,5})(?:[x×]([0-9]{1,5}))?", text.strip())
