@@ -139,7 +139,7 @@ def test_output_stride_is_timms(name):
 
 def test_a_linear_head_can_be_put_on_it():
     model = TimmBackbone("resnet18", num_classes=0)
-    model.give_linear_head(6)
+    model.give_head("linear_head", torch.nn.Linear(model.num_features, 6))
     assert model(pictures("resnet18")).shape == (2, 6)
     assert model.last_layer == "linear_head"
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import combinations
 from math import prod
 from pathlib import Path
@@ -289,7 +290,13 @@ def test_interrupted_it_exits_130_and_leaves_nothing(tmp_path: Path):
     mark = f"STRIATE_TEST_MARK={tmp_path.name}-{os.getpid()}"
     environment = {**os.environ, **dict([mark.split("=")])}
     command = [sys.executable, "-m", "striate", "bench", "models", "resnet18", "--seconds", "60"]
-    running = subprocess.Popen([*command, "--picture", str(drawn)], env=environment, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [*command, "--picture", str(drawn)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit none
+    )
     assert running.stderr is not None
     while "measuring" not in running.stderr.readline():
         assert running.poll() is None
