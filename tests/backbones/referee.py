@@ -224,4 +224,3 @@ def is_one_graph(model: nn.Module, images: Tensor, compiled: bool = False) -> No
         last = model.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
     torch.testing.assert_close(last, expected, **tolerance)
     assert torch.equal(images, before)
-    assert not any(getattr(module, "inplace", False) for module in model.modules())

@@ -65,3 +65,19 @@ def test_names_are_listed_and_searched():
 def test_wrong_arguments_are_refused(arguments, message):
     with torch.device("meta"), pytest.raises(UsageError, match=message):
         create_model(**arguments)
+
+
+@pytest.mark.parametrize(
+    "name", ["alexnet", "vgg11_bn", "squeezenet1_1", "resnet18", "resnetv2_50", "mobilenet_v2", "efficientnet_b0"]
+)
+def test_no_stage_is_overwritten_by_an_activation_in_place(name):
+    model = create_model(name, num_classes=3).eval()
+    images = torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        found = model.feature_maps(images)  # type: ignore[operator]
+        for module in model.modules():
+            if hasattr(module, "inplace"):
+                module.inplace = False  # type: ignore[assignment]
+        apart = model.feature_maps(images)  # type: ignore[operator]
+    for stage, values in apart.items():
+        torch.testing.assert_close(found[stage], values, msg=stage)

@@ -86,7 +86,7 @@ class AlexNet(Backbone):
             width, groups = variant.widths[number - 1], variant.groups[number - 1]
             padding = layer.padding * dilation
             layers.append(nn.Conv2d(channels, width, layer.kernel_size, layer.stride, padding, dilation, groups))
-            layers.append(nn.ReLU())
+            layers.append(nn.ReLU(inplace=True))
             channels = width
             if not layer.pooled:
                 continue
@@ -101,8 +101,8 @@ class AlexNet(Backbone):
         self.add_stage("pool5", Stage(channels, reduction), _names(stage_start, len(layers)))
 
         rate = 0.5 if dropout is None else dropout
-        dense6 = (nn.Linear(channels * 6 * 6, 4096), nn.ReLU())
-        dense7 = (nn.Linear(4096, 4096), nn.ReLU())
+        dense6 = (nn.Linear(channels * 6 * 6, 4096), nn.ReLU(inplace=True))
+        dense7 = (nn.Linear(4096, 4096), nn.ReLU(inplace=True))
         last = nn.Linear(4096, num_classes) if num_classes else nn.Identity()
         self.avgpool = nn.AdaptiveAvgPool2d((6, 6))  # changes nothing where the picture has 224 pixels
         self.flatten = nn.Flatten()

@@ -65,6 +65,9 @@ class WithAuxiliary(NamedTuple):
 class Backbone(nn.Module):
     """A function from images [B, C, H, W] to logits [B, num_classes], or to its stages by name.
 
+    Activations work in place, as torchvision's do: 2 to 7 % faster on a processor. Stages are never overwritten; who
+    reads the layer before an activation sets that activation's `inplace` to False first.
+
     Attributes:
         pyramid: name of a stage -> (channels, reduction), from the picture to the deepest.
         num_features: width of what the classifier reads.

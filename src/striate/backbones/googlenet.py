@@ -39,7 +39,7 @@ class BasicConv2d(nn.Module):
         rows, columns = (same_padding(side, dilation) if padding is None else padding for side in sides)
         self.conv = nn.Conv2d(in_channels, out_channels, sides, stride, (rows, columns), dilation, bias=False)
         self.bn = nn.BatchNorm2d(out_channels, eps=1e-3)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] -> [B, out_channels, H', W']"""
@@ -192,7 +192,7 @@ class InceptionAux(nn.Module):
         self.conv = BasicConv2d(in_channels, 128, 1)
         self.flatten = nn.Flatten()
         self.fc1 = nn.Linear(128 * 4 * 4, 1024)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(0.7)
         self.fc2 = nn.Linear(1024, num_classes)
 

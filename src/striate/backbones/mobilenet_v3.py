@@ -140,7 +140,7 @@ class MobileNetV3(Backbone):
         self.flatten = nn.Flatten()
         self.classifier = nn.Sequential(
             nn.Linear(6 * channels, variant.hidden),
-            nn.Hardswish(),
+            nn.Hardswish(inplace=True),
             nn.Dropout(0.2 if dropout is None else dropout),
             nn.Linear(variant.hidden, num_classes) if num_classes else nn.Identity(),
         )

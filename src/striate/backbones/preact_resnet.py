@@ -33,10 +33,10 @@ class PreActBasic(nn.Module):
         super().__init__()
         self.downsample = shortcut
         self.norm1 = nn.BatchNorm2d(in_channels)
-        self.relu1 = nn.ReLU()
+        self.relu1 = nn.ReLU(inplace=True)
         self.conv1 = conv3x3(in_channels, width, stride, dilations[0])
         self.norm2 = nn.BatchNorm2d(width)
-        self.relu2 = nn.ReLU()
+        self.relu2 = nn.ReLU(inplace=True)
         self.conv2 = conv3x3(width, width, dilation=dilations[1])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,13 +58,13 @@ class PreActBottleneck(nn.Module):
         super().__init__()
         self.downsample = shortcut
         self.norm1 = nn.BatchNorm2d(in_channels)
-        self.relu1 = nn.ReLU()
+        self.relu1 = nn.ReLU(inplace=True)
         self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
-        self.relu2 = nn.ReLU()
+        self.relu2 = nn.ReLU(inplace=True)
         self.conv2 = conv3x3(width, width, stride, dilations[0])
         self.norm3 = nn.BatchNorm2d(width)
-        self.relu3 = nn.ReLU()
+        self.relu3 = nn.ReLU(inplace=True)
         self.conv3 = nn.Conv2d(width, width * self.expansion, kernel_size=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class PreActResNet(Backbone):
             self.add_stage(f"stage{index + 1}", Stage(channels, step.reduction), layers)
 
         self.norm = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.head = nn.ModuleDict({"fc": nn.Conv2d(channels, num_classes, 1) if num_classes else nn.Identity()})

@@ -40,10 +40,10 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1 = conv3x3(in_channels, width, stride, dilations[0])
         self.bn1 = nn.BatchNorm2d(width)
-        self.relu1 = nn.ReLU()
+        self.relu1 = nn.ReLU(inplace=True)
         self.conv2 = conv3x3(width, width, dilation=dilations[1])
         self.bn2 = nn.BatchNorm2d(width)
-        self.relu2 = nn.ReLU()
+        self.relu2 = nn.ReLU(inplace=True)
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,13 +75,13 @@ class Bottleneck(nn.Module):
         inner = width * width_per_group // 64 * groups
         self.conv1 = nn.Conv2d(in_channels, inner, kernel_size=1, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.relu1 = nn.ReLU()
+        self.relu1 = nn.ReLU(inplace=True)
         self.conv2 = conv3x3(inner, inner, stride, dilations[0], groups)
         self.bn2 = nn.BatchNorm2d(inner)
-        self.relu2 = nn.ReLU()
+        self.relu2 = nn.ReLU(inplace=True)
         self.conv3 = nn.Conv2d(inner, width * self.expansion, kernel_size=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
-        self.relu3 = nn.ReLU()
+        self.relu3 = nn.ReLU(inplace=True)
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ class ResNet(Backbone):
         else:
             self.conv1 = conv3x3(in_chans, width)
         self.bn1 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.add_stage("stem", Stage(width, 2 if large else 1), ("conv1", "bn1", "relu"))
         if large:
             self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)

@@ -39,10 +39,10 @@ class Fire(nn.Module):
     def __init__(self, in_channels: int, squeezed: int, expanded: int, dilation: int = 1) -> None:
         super().__init__()
         self.squeeze = nn.Conv2d(in_channels, squeezed, kernel_size=1)
-        self.relu1 = nn.ReLU()
+        self.relu1 = nn.ReLU(inplace=True)
         self.expand1x1 = nn.Conv2d(squeezed, expanded, kernel_size=1)
         self.expand3x3 = nn.Conv2d(squeezed, expanded, kernel_size=3, padding=dilation, dilation=dilation)
-        self.relu2 = nn.ReLU()
+        self.relu2 = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] -> [B, 2 expanded, H, W]"""
@@ -77,7 +77,7 @@ class SqueezeNet(Backbone):
         poolings = iter(dilated_steps((2, 2, 2), 2, output_stride))
         self.smallest = variant.stem_kernel + 14  # then each pooling has the two pixels that it needs
         channels, reduction, dilation = variant.stem_width, 2, 1
-        layers: list[nn.Module] = [nn.Conv2d(in_chans, channels, variant.stem_kernel, stride=2), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(in_chans, channels, variant.stem_kernel, stride=2), nn.ReLU(inplace=True)]
         stage, stage_layers = "conv1", ["features.0", "features.1"]
         for number, (squeezed, expanded) in enumerate(FIRES, start=2):
             if number in variant.pooled:
@@ -96,7 +96,7 @@ class SqueezeNet(Backbone):
         self.classifier = nn.Sequential(
             nn.Dropout(0.5 if dropout is None else dropout),
             nn.Conv2d(channels, num_classes, kernel_size=1) if num_classes else nn.Identity(),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.AdaptiveAvgPool2d(1),
         )
         self.flatten = nn.Flatten()

@@ -87,7 +87,7 @@ class VGG(Backbone):
                 width, kernel_size = (channels, 1) if step == "1x1" else (int(step), 3)
                 padding = kernel_size // 2 * dilation
                 conv = nn.Conv2d(channels, width, kernel_size, padding=padding, dilation=dilation)
-                made = [conv, nn.BatchNorm2d(width), nn.ReLU()] if variant.batch_norm else [conv, nn.ReLU()]
+                made = [conv, *([nn.BatchNorm2d(width)] if variant.batch_norm else []), nn.ReLU(inplace=True)]
                 channels = width
             stage_layers += [f"features.{len(layers) + index}" for index in range(len(made))]
             layers += made
@@ -99,10 +99,10 @@ class VGG(Backbone):
         self.flatten = nn.Flatten()
         self.classifier = nn.Sequential(
             nn.Linear(channels * 7 * 7, 4096),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Dropout(rate),
             nn.Linear(4096, 4096),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Dropout(rate),
             nn.Linear(4096, num_classes) if num_classes else nn.Identity(),
         )
