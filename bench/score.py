@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import random
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from bench.harness import Comparison, last_json, run
+from bench.harness import Comparison, run
 from bench.pictures import SHARED, dataset
 
 PAIRS = 3  # seeds
@@ -45,9 +46,10 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
             command += ["--weights", str(SHARED / WEIGHTS), "--transfer", options.transfer]
             command += ["--out", f"{where}/runs", "--name", str(seed), "--device", options.device]
             start = time.perf_counter()
-            said = last_json(run(command))
+            said = json.loads(run(command))
             seconds.append(time.perf_counter() - start)
-            judged = last_json(run([sys.executable, "-m", "striate", "evaluate", said["model"], str(folder), "--json"]))
+            evaluate = [sys.executable, "-m", "striate", "evaluate", said["model"], str(folder), "--json"]
+            judged = json.loads(run(evaluate))
             values = {name: one["value"] for name, one in judged["scalars"].items()}
             correlations.append(values["spearman"])
             facts[f"seed {seed}"] = {name: round(value, 4) for name, value in values.items()}
