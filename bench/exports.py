@@ -1,8 +1,8 @@
 """Every network through torch.export, ONNX with ONNX Runtime, and torch.compile(fullgraph=True): a table of all.
 
-Evaluation mode, random weights (He et al. 2015), a dynamic batch; ONNX Runtime answers for another batch size than the export saw, and
-its output is compared with torch's. `compile` captures the whole graph (backend `eager`: a break would raise). A row
-of `bench/results/exports.jsonl` holds the largest difference of each network; fails when one is above 1e-4.
+Evaluation mode, random weights (He et al. 2015), a dynamic batch; ONNX Runtime answers for another batch size than the
+export saw, and its output is compared with torch's. `compile` captures the whole graph (backend `eager`: a break would
+raise). A row of `bench/results/exports.jsonl` holds the largest difference of each network; fails when one is above 1e-4.
 """
 
 from __future__ import annotations
