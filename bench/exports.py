@@ -2,7 +2,7 @@
 
 Evaluation mode, random weights (He et al. 2015), a dynamic batch; ONNX Runtime answers for another batch size than the
 export saw, and its output is compared with torch's. `compile` captures the whole graph (backend `eager`: a break would
-raise). A row of `bench/results/exports.jsonl` holds the largest difference of each network; fails when one is above 1e-4.
+raise). A row of `bench/results/exports.jsonl` holds the largest difference of each; fails when one is above 1e-4.
 """
 
 from __future__ import annotations
