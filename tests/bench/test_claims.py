@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from math import sqrt
 from pathlib import Path
@@ -18,6 +20,7 @@ from PIL import Image
 from bench import depth, emotion, harness
 from bench.__main__ import main
 from bench.depth import Trained
+from bench.harness import ROOT
 
 
 def make_pictures(folder: Path, splits: dict[str, int], classes: Iterable[str], size: int, mode: str) -> Path:
@@ -151,3 +154,11 @@ def test_emotion_fails_when_either_is_too_bad(right, passes):
     sides = zip(("trained", "public"), right, strict=True)
     said = {side: [answer(["happy", "sad"], [[hits, 100 - hits], [0, 0]])] for side, hits in sides}
     assert emotion.passed(said) is passes
+
+
+@pytest.mark.slow
+def test_depth_hurts_plain_networks_and_not_residual_ones(shared_data, tmp_path):
+    """He et al. 2015, figures 1 and 6, as the lectures claim: 24 minutes on two cores."""
+    shared_data("cifar10-jpg")
+    command = [sys.executable, "-m", "bench", "depth", "--picture", str(tmp_path / "depth.png")]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
