@@ -7,7 +7,59 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objects:
+    """What is on one picture, object by object, in pixels of the picture as `read_image` gives it.
+
+    Attributes:
+        boxes: float32 [N, 4], x1 y1 x2 y2: the outer edges, so a box is x2 - x1 wide; 0 is the left or upper edge.
+        labels: int64 [N], class indices.
+        kinds: int64 [N]: PLAIN; CROWD, a region of many (COCO's iscrowd); DIFFICULT (VOC). Only plain ones are learnt,
+            and the others are neither hits nor misses when detections are judged.
+        areas: float32 [N], of the mask where the file says so, else of the box.
+        masks: of each object a list of polygons ([x, y, x, y, …]), COCO's RLE (`{"size", "counts"}`) or None.
+        keypoints: float32 [N, K, 3]: x, y, and 0 not there, 1 hidden, 2 seen.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    kinds: Tensor
+    areas: Tensor
+    masks: tuple[Any, ...] | None = None
+    keypoints: Tensor | None = None
+
+    @classmethod
+    def of(cls, boxes: Any, labels: Any, **more: Any) -> Objects:
+        """From rows of numbers; plain objects with the areas of their boxes where nothing else is said."""
+        boxes = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+        labels = torch.as_tensor(labels, dtype=torch.int64).reshape(-1)
+        width, height = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).unbind(1)
+        kinds = more.pop("kinds", None)
+        areas = more.pop("areas", None)
+        return cls(
+            boxes,
+            labels,
+            torch.zeros_like(labels) if kinds is None else torch.as_tensor(kinds, dtype=torch.int64),
+            width * height if areas is None else torch.as_tensor(areas, dtype=torch.float32),
+            **more,
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+PLAIN, CROWD, DIFFICULT = 0, 1, 2  # kinds of objects
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """Landmarks of one picture: float32 [K, 3]: x and y in its pixels, and 1 where the point is known, else 0."""
+
+    values: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +80,8 @@ class Sample:
     Attributes:
         image: the path of a file, or the pixels themselves, uint8 [C, H, W] with C 1 or 3.
         target: what the task reads. classify: the class index (int), or for several labels
-            a tuple of class indices; score: Votes; None where unlabelled.
+            a tuple of class indices; score: Votes; detect and localize: Objects; keypoints: Points; None where
+            unlabelled.
         name: how messages and reports call it (a path relative to the root, or `train/17`).
     """
 
@@ -43,9 +96,9 @@ class Dataset:
 
     Attributes:
         source: the path or name the user gave.
-        format: the reader's name (`folder`, `csv`, `ava`, `idx`, `builtin`, `torchvision`).
-        task: the task its layout asks for (`classify`, `score`).
-        classes: class names in index order; of scores the grades, from low to high.
+        format: the reader's name (`folder`, `csv`, `ava`, `idx`, `builtin`, `torchvision`, `coco`, `voc`, `yolo` …).
+        task: the task its layout asks for (`classify`, `score`, `detect`, `keypoints`).
+        classes: class names in index order; of scores the grades, from low to high; of landmarks the points' names.
         splits: `train`, `val`, `test` to samples; always has at least one, none is empty.
         notes: what the reader decided or skipped and why, one sentence each, to be told.
         task_arguments: what the task must know besides classes, such as `multi_label=True`.
@@ -71,12 +124,16 @@ def classes_of(target: Any) -> tuple[int, ...]:
         return ()
     if isinstance(target, Votes):
         return (round(target.mean(range(len(target.counts)))),)
+    if isinstance(target, Objects):
+        return tuple(target.labels.tolist())
+    if isinstance(target, Points):
+        return ()
     return tuple(target) if isinstance(target, tuple | list) else (target,)
 
 
 def named(target: Any, classes: Sequence[str]) -> str | tuple[str, ...] | float | None:
-    """A target as people read it: a name, several names, or of votes the mean grade."""
-    if target is None:
+    """A target as people read it: a name, several names, or of votes the mean grade; of places nothing."""
+    if target is None or isinstance(target, Objects | Points):
         return None
     if isinstance(target, Votes):
         return target.mean([float(grade) for grade in classes])
@@ -92,6 +149,12 @@ def renumbered(sample: Sample, index: Sequence[int], count: int) -> Sample:
         for number, votes in zip(index, target.counts, strict=True):
             counts[number] = votes
         target = Votes(tuple(counts))
+    elif isinstance(target, Objects):
+        target = replace(target, labels=torch.tensor(list(index), dtype=torch.int64)[target.labels])
+    elif isinstance(target, Points):
+        values = torch.zeros(count, 3)
+        values[list(index)] = target.values
+        target = Points(values)
     elif isinstance(target, tuple | list):
         target = tuple(index[label] for label in target)
     elif target is not None:

@@ -1,0 +1,70 @@
+"""What every detector's forward gives, and how targets and detections look as tensors.
+
+Targets: float [B, M, 7], one row an object: x1, y1, x2, y2 (pixels of the picture the network sees), class, kind
+(`striate.data.sample`: PLAIN, CROWD, DIFFICULT), area in px² of the picture as it was read. Rows that only fill up have
+class -1 and stand at the end.
+
+Detections: float32 [B, K, 6], one row a detection: x1, y1, x2, y2, score in 0..1, class; best first. Rows that only
+fill up are all 0 but for class -1, and stand at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from striate.data.sample import PLAIN, Objects
+
+LIMIT = 100  # detections kept of a picture, as COCO counts them
+LEAST_SCORE = 0.01  # below this a detection is not worth keeping
+
+
+class Outputs(Protocol):
+    """What a detector gives for pictures [B, C, H, W].
+
+    A two-stage network in training takes the targets too: `network(images, targets)`; it has `takes_targets = True`.
+    """
+
+    def losses(self, targets: Tensor) -> dict[str, Tensor]:
+        """Scalars by name; `loss` is their weighted sum. Empty where judging makes no loss (two-stage networks)."""
+        ...
+
+    def detections(self, limit: int = LIMIT) -> Tensor:
+        """float32 [B, limit, 6] after non-maximum suppression, in pixels of the pictures the network saw."""
+        ...
+
+
+def collate_objects(targets: Sequence[Objects | None], rows: int | None = None) -> Tensor:
+    """Targets of several pictures as one tensor [B, M, 7]; M as many as the fullest has, at least 1, or `rows`."""
+    most = max([1, *(len(target) for target in targets if target is not None)]) if rows is None else rows
+    found = torch.zeros(len(targets), most, 7)
+    found[:, :, 4] = -1
+    for row, target in zip(found, targets, strict=True):
+        if target is not None and len(target):
+            count = len(target)
+            row[:count, :4] = target.boxes
+            row[:count, 4] = target.labels
+            row[:count, 5] = target.kinds
+            row[:count, 6] = target.areas
+    return found
+
+
+def learnable(target: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes [N, 4] and labels int64 [N] that a network is to learn, of one picture's target [M, 7]."""
+    rows = target[(target[:, 4] >= 0) & (target[:, 5] == PLAIN)]
+    return rows[:, :4], rows[:, 4].long()
+
+
+def stack_detections(boxes: Sequence[Tensor], scores: Sequence[Tensor], labels: Sequence[Tensor], limit: int) -> Tensor:
+    """[B, limit, 6] from the boxes [n, 4], scores [n] and labels [n] of each picture, in any order."""
+    found = torch.zeros(len(boxes), limit, 6, device=boxes[0].device if boxes else None)
+    found[:, :, 5] = -1
+    for row, box, score, label in zip(found, boxes, scores, labels, strict=True):
+        order = score.float().argsort(descending=True, stable=True)[:limit]
+        row[: len(order), :4] = box[order].float()
+        row[: len(order), 4] = score[order].float()
+        row[: len(order), 5] = label[order].float()
+    return found
