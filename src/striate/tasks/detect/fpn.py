@@ -35,10 +35,7 @@ class FeaturePyramid(nn.Module):
             nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)) for _ in in_channels
         )
         self.extra = extra
-        if extra == "p6p7":
-            self.extra_blocks = nn.Module()
-            self.extra_blocks.p6 = nn.Conv2d(channels, channels, 3, 2, 1)
-            self.extra_blocks.p7 = nn.Conv2d(channels, channels, 3, 2, 1)
+        self.extra_blocks = Coarser(channels) if extra == "p6p7" else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
@@ -56,10 +53,22 @@ class FeaturePyramid(nn.Module):
             levels.insert(0, layer(lateral))
         if self.extra == "pool":
             levels.append(F.max_pool2d(levels[-1], 1, 2))
-        elif self.extra == "p6p7":
-            levels.append(self.extra_blocks.p6(levels[-1]))
-            levels.append(self.extra_blocks.p7(F.relu(levels[-1])))
+        elif self.extra_blocks is not None:
+            levels += self.extra_blocks(levels[-1])
         return levels
+
+
+class Coarser(nn.Module):
+    """Two levels above the coarsest: [B, channels, H, W] → [B, channels, ⌈H/2⌉, ⌈W/2⌉] and half of that."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.p6 = nn.Conv2d(channels, channels, 3, 2, 1)
+        self.p7 = nn.Conv2d(channels, channels, 3, 2, 1)
+
+    def forward(self, values: Tensor) -> list[Tensor]:
+        p6 = self.p6(values)
+        return [p6, self.p7(F.relu(p6))]
 
 
 class PyramidBackbone(nn.Module):
