@@ -14,6 +14,8 @@ from striate.results.result import as_pillow, save_result
 from striate.results.words import finite, percent, spelt, visible
 from striate.sources import Source
 
+LABELS = 5  # told of a picture, unless asked for more or fewer
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classification:
@@ -65,9 +67,11 @@ class Classification:
             return None
         return set(self.labels) == ({target} if isinstance(target, str) else set(target))
 
-    def to_dict(self, top: int = 5) -> dict[str, Any]:
+    def to_dict(self, top: int | None = None) -> dict[str, Any]:
         """JSON-able (RFC 8259: no NaN): source, label or labels, confidence, top; target and correct where known."""
-        best = [{"label": label, "probability": finite(value)} for label, value in self.top(top)]
+        best = [
+            {"label": label, "probability": finite(value)} for label, value in self.top(LABELS if top is None else top)
+        ]
         found: dict[str, Any] = {"source": self.source.name}
         found |= {"label": self.label} if self.thresholds is None else {"labels": list(self.labels)}
         found |= {"confidence": finite(self.confidence), "top": best}

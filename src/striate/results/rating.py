@@ -48,7 +48,7 @@ class Rating:
         """A score is near or far, never right or wrong."""
         return None
 
-    def to_dict(self, top: int = 5) -> dict[str, Any]:
+    def to_dict(self, top: int | None = None) -> dict[str, Any]:
         """JSON-able (RFC 8259: no NaN): source, score, spread, the share of each grade; target where known."""
         found: dict[str, Any] = {"source": self.source.name}
         found |= {"score": finite(self.score), "spread": finite(self.spread)}
