@@ -48,6 +48,10 @@ class Task(Protocol):
         """What `create_task` needs besides name and classes to build this task again; stored in the model file."""
         ...
 
+    def backbone_of(self, architecture: str) -> str:
+        """The network of the zoo that public weights are for."""
+        return architecture
+
     def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
         """What suits this task where the user left it open: values of Recipe's fields by name (`model`, `epochs`,
         `lr` …), `size` (height, width) and `fit` of Preprocess. What is not there is chosen as for a classifier.
@@ -85,7 +89,7 @@ class Task(Protocol):
         ...
 
     def loss(
-        self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+        self, outputs: Any, targets: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Scalars by name; `loss` is the one that is minimised. Empty where judging makes none."""
         ...

@@ -100,9 +100,7 @@ class Detect(Task):
         return collate_objects(targets)
 
     def dense(self, targets: Tensor) -> Tensor:
-        raise UsageError(
-            "mixup and cutmix are for classes, not for boxes; mosaic is what boxes have: --augment.mosaic 1"
-        )
+        raise UsageError("mixup and cutmix are for labels; what boxes have is a mosaic: --augment.mosaic 1")
 
     def class_counts(self, targets: Tensor) -> Tensor:
         """Objects of each class."""
