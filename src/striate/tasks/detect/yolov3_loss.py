@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from striate.tasks.detect.boxes import box_loss, iou
+from striate.tasks.detect.nms import nms
 from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, stack_detections
 
 IGNORED = 0.5  # paper, section 2.1: predictions that overlap an object more are no background
@@ -73,8 +75,6 @@ class YOLOv3Outputs:
 
     def detections(self, limit: int = LIMIT) -> Tensor:
         """[B, limit, 6]: score is objectness · class probability; a box may be of several classes."""
-        from torchvision.ops import batched_nms  # takes two seconds to import
-
         height, width = self.picture
         chances = (self.logits[..., 4:5].sigmoid() * self.logits[..., 5:].sigmoid()).detach()  # [B, N, C]
         boxes = self.boxes().detach()
@@ -85,7 +85,7 @@ class YOLOv3Outputs:
             order, scores = order[scores > LEAST_SCORE], scores[scores > LEAST_SCORE]
             labels, corners = order % chance.shape[1], box[order // chance.shape[1]]
             corners = torch.minimum(corners.clamp(min=0), most)
-            keep = batched_nms(corners, scores, labels, self.overlap)[:limit]
+            keep = nms(corners, scores, labels, self.overlap, limit)
             kept.append((corners[keep], scores[keep], labels[keep]))
         return stack_detections(*map(list, zip(*kept, strict=True)), limit=limit)  # type: ignore[arg-type]
 
@@ -151,8 +151,6 @@ def paper_losses(outputs: YOLOv3Outputs, pictures: Tensor, boxes: Tensor, labels
     Half the squares, so that the gradient is truth less prediction; of the centre they are taken of σ(t), as darknet
     does: its inverse is infinite at a cell's border.
     """
-    from torchvision.ops import box_iou
-
     logits, batch = outputs.logits, len(outputs.logits)
     chosen = assign_one(boxes, outputs.grids)
     found = logits[pictures, chosen]  # [G, 5 + C]
@@ -161,7 +159,7 @@ def paper_losses(outputs: YOLOv3Outputs, pictures: Tensor, boxes: Tensor, labels
     truth, counted = torch.zeros_like(logits[..., 4]), torch.ones_like(logits[..., 4])  # [B, N]
     all_boxes = outputs.boxes().detach()
     for picture in range(batch):
-        overlaps = box_iou(all_boxes[picture], boxes[pictures == picture])  # [N, G of it]
+        overlaps = iou(all_boxes[picture], boxes[pictures == picture])  # [N, G of it]
         counted[picture] = ~(overlaps > IGNORED).any(1)
     truth[pictures, chosen] = 1
     counted[pictures, chosen] = 1
@@ -176,15 +174,13 @@ def paper_losses(outputs: YOLOv3Outputs, pictures: Tensor, boxes: Tensor, labels
 
 def improved_losses(outputs: YOLOv3Outputs, pictures: Tensor, boxes: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """The module's docstring: means over the predictions that learn an object (objectness: sums, over their number)."""
-    from torchvision.ops import complete_box_iou_loss
-
     logits = outputs.logits
     objects, chosen = assign_several(boxes, outputs.grids)
     where = (pictures[objects], chosen)
     count = max(1, len(objects))
     found = logits[where]  # [P, 5 + C]
     predicted = decode(found[:, :4], _take(outputs.places, chosen), "improved")
-    distances = complete_box_iou_loss(predicted, boxes[objects])  # [P], 1 - CIoU
+    distances = box_loss(predicted, boxes[objects], "ciou")  # [P], 1 - CIoU
     quality = torch.zeros_like(logits[..., 4])
     flat = where[0] * quality.shape[1] + where[1]  # two objects may share a prediction: the better fit counts
     quality.view(-1).scatter_reduce_(0, flat, (1 - distances.detach()).clamp(0, 1), "amax")
