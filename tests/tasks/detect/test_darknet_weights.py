@@ -1,5 +1,6 @@
 """Darknet's files: written by a small darknet of our own from the layers of its cfg files, read back by the reader."""
 
+import re
 import struct
 from pathlib import Path
 
@@ -135,6 +136,7 @@ def test_boxes_are_those_that_darknet_decodes(tiny_file):
         assert found == pytest.approx([x - w / 2, y - h / 2, x + w / 2, y + h / 2], rel=1e-3, abs=1e-2)
 
 
+@pytest.mark.slow
 def test_darknet53_answers_as_the_network_that_was_written(tmp_path):
     """All 75 convolutions, at full width: 237 MB are written and read."""
     path = tmp_path / "full.weights"
@@ -143,6 +145,17 @@ def test_darknet53_answers_as_the_network_that_was_written(tmp_path):
     network = YOLOv3("darknet53", 1, loss="paper")
     assert load_darknet_weights(network, path) == 77
     answers_agree(network, darknet, expected)
+
+
+@pytest.mark.parametrize(("words", "backbone"), [(FULL, "darknet53"), (TINY, "darknet_tiny")])
+def test_convolutions_stand_in_the_order_of_the_cfg(words, backbone):
+    """The number of filters and their size, word by word."""
+    with torch.device("meta"):
+        network = YOLOv3(backbone, 80)
+    found = [module.weight.shape for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    sizes = [re.match(r"c(\d+)k(\d)|yolo", word) for word in words.split()]
+    expected = [(int(size[1]), int(size[2])) if size[1] else (255, 1) for size in sizes if size]
+    assert [(shape[0], shape[2]) for shape in found] == expected
 
 
 @pytest.mark.parametrize(

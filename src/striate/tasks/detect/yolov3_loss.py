@@ -27,6 +27,7 @@ from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, stack_de
 
 IGNORED = 0.5  # paper, section 2.1: predictions that overlap an object more are no background
 RATIO = 4.0  # improved: the size formula's reach
+LEAST_SIDE = 0.01  # of a box, pixels: CIoU divides width by height
 CANDIDATES = 1000  # of a picture, that suppression looks at
 WEIGHTS = {"box": 2.0, "objectness": 1.0, "classes": 1.0}  # improved
 
@@ -97,7 +98,7 @@ def decode(logits: Tensor, places: Places, loss: str) -> Tensor:
         sizes = places.anchors * logits[..., 2:].clamp(max=8).exp()  # e⁸ anchors are more than any picture
     else:
         centres = (2 * logits[..., :2].sigmoid() - 0.5 + places.cells) * places.strides
-        sizes = places.anchors * (2 * logits[..., 2:].sigmoid()) ** 2
+        sizes = (places.anchors * (2 * logits[..., 2:].sigmoid()) ** 2).clamp(min=LEAST_SIDE)
     return torch.cat((centres - sizes / 2, centres + sizes / 2), dim=-1)
 
 
