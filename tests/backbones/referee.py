@@ -29,7 +29,7 @@ TWINS: dict[str, Callable[..., nn.Module]] = {
         for name, width in mobilenet_v1.WIDTH_MULTIPLIERS.items()
     },
     **{name: partial(timm.create_model, name) for name in MODELS if name.startswith("resnetv2_")},
-    "nasnetalarge": partial(timm.create_model, "nasnetalarge"),
+    **{name: partial(timm.create_model, name) for name in ("nasnetalarge", "darknet53")},
 }
 
 

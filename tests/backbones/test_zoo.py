@@ -85,6 +85,9 @@ NUMBERS: dict[str, tuple[int, float | None]] = {
     "convnext_small": (50_223_688, 8.684),
     "convnext_base": (88_591_464, 15.355),
     "convnext_large": (197_767_336, 34.361),
+    # timm's, counted by hooks; table 2 of the paper: 18.7 giga-operations at 256x256, two a multiply-add, norms too
+    "darknet53": (41_609_928, 9.285),
+    "darknet_tiny": (7_319_416, None),  # by hand: 9 a pair of channels, norms, the classifier
     # table 6 of the paper: 4.2, 2.6, 1.3 and 0.5 million; to the last parameter as timm counts them
     "mobilenet_v1": (4_231_976, 0.569),
     "mobilenet_v1_075": (2_585_560, 0.325),
@@ -127,7 +130,7 @@ LEARNERS = {
         (64, 53): ("googlenet", "efficientnet_b0", "mobilenet_v1", "mobilenet_v1_025", "mobilenet_v2"),
         (53, 64): ("mobilenet_v2_050", "mobilenet_v3_small", "mobilenet_v3_large"),
         (40, 33): ("resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "resnetv2_18", "resnetv2_50"),
-        (64, 37): ("convnext_tiny", "vgg11_bn"),
+        (64, 37): ("convnext_tiny", "vgg11_bn", "darknet53"),
         (48, 37): ("resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2"),
     }.items()
     for name in names
@@ -154,6 +157,8 @@ STAGES = {
     "stage3 stages.2 1024 16, stage4 stages.3 2048 32",
     "convnext_tiny": "stage1 features.1 96 4, stage2 features.3 192 8, "
     "stage3 features.5 384 16, stage4 features.7 768 32",
+    "darknet53": "stem stem 32 1, stage1 stages.0 64 2, stage2 stages.1 128 4, "
+    "stage3 stages.2 256 8, stage4 stages.3 512 16, stage5 stages.4 1024 32",
     "mobilenet_v1": "c1 blocks.0 64 2, c2 blocks.1 128 4, c3 blocks.2 256 8, c4 blocks.3 512 16, c5 blocks.4 1024 32",
     "mobilenet_v2": "c1 features.1 16 2, c2 features.3 24 4, c3 features.6 32 8, "
     "c4 features.13 96 16, c5 features.17 320 32",
@@ -172,6 +177,7 @@ DILATED_TWINS = [
     ("resnet50", 4, {"replace_stride_with_dilation": [True, True, True]}),
     ("resnext50_32x4d", 8, {"replace_stride_with_dilation": [False, True, True]}),
     *((name, stride, {"output_stride": stride}) for name in ("resnetv2_18", "resnetv2_50") for stride in (8, 16)),
+    *(("darknet53", stride, {"output_stride": stride}) for stride in (8, 16)),
     *(("mobilenet_v1_050", stride, {"output_stride": stride}) for stride in (8, 16)),
 ]
 
@@ -184,6 +190,7 @@ STRIDES = {  # the output strides of each family; the smallest is its stem's red
     "resnet": (4, 8, 16, 32),
     "preact_resnet": (4, 8, 16, 32),
     "convnext": (4, 8, 16, 32),
+    "darknet": (1, 2, 4, 8, 16, 32),
     "mobilenet_v1": (2, 4, 8, 16, 32),
     "mobilenet_v2": (2, 4, 8, 16, 32),
     "mobilenet_v3": (2, 4, 8, 16, 32),
@@ -206,6 +213,7 @@ DENSE = [  # sizes at which every pooling fits, so that borders agree too
     ("resnetv2_18", (96, 64), (4, 8, 16)),
     ("preact_resnet20_cifar", (32, 24), (1, 2)),
     ("convnext_tiny", (96, 64), (4, 8, 16)),
+    ("darknet53", (96, 64), (4, 8, 16)),
     ("mobilenet_v1_025", (96, 64), (2, 4, 8, 16)),
     ("mobilenet_v2_050", (96, 64), (2, 4, 8, 16)),
     ("mobilenet_v2_075", (96, 64), (2, 4, 8, 16)),  # 24 channels before c3, and behind it: no shortcut all the same
@@ -241,6 +249,7 @@ GRAPHS = [  # with compiled: True where a family's own layers make it worth the 
     ("mobilenet_v2_050", {}, (32, 32), False),
     ("mobilenet_v3_small", {}, (32, 32), False),
     ("efficientnet", {"phi": -9}, (32, 32), False),
+    ("darknet_tiny", {}, (40, 33), False),
     ("alexnet", {"output_stride": 8}, (71, 65), True),
     ("alexnet_original", {}, (71, 65), True),
     ("vgg11_bn", {}, (40, 33), True),

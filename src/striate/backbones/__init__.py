@@ -15,6 +15,7 @@ from torch import nn
 from striate.backbones import (
     alexnet,
     convnext,
+    darknet,
     efficientnet,
     googlenet,
     inception,
@@ -57,6 +58,7 @@ FAMILIES: dict[str, dict[str, Entry]] = {
     "resnet": resnet.MODELS,
     "preact_resnet": preact_resnet.MODELS,
     "convnext": convnext.MODELS,
+    "darknet": darknet.MODELS,
     "mobilenet_v1": mobilenet_v1.MODELS,
     "mobilenet_v2": mobilenet_v2.MODELS,
     "mobilenet_v3": mobilenet_v3.MODELS,

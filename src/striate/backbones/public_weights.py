@@ -20,6 +20,7 @@ NAMES = {"imagenet": "IMAGENET1K_V1", "imagenet-v2": "IMAGENET1K_V2"}
 NON_COMMERCIAL = ("-nc", "noncommercial", "non-commercial", "research only")
 # ours -> timm's, where the weights are timm's
 TIMM_TWINS = {
+    "darknet53": "darknet53",
     "mobilenet_v1": "mobilenetv1_100",
     "nasnetalarge": "nasnetalarge",
     "resnetv2_50": "resnetv2_50",
