@@ -37,8 +37,8 @@ def random_pictures(count: int, channels: int, size: int, classes: int) -> Datas
 def job_on(dataset: Dataset, recipe: Recipe, run: Path) -> Job:
     """What `striate.train.job.prepare` makes, for a data set that is in memory."""
     accelerator = make_accelerator(recipe)
-    recipe, preprocess, notes = resolve(recipe, dataset, accelerator.device)
-    task = create_task(dataset.task, classes=dataset.classes)
+    task = create_task(dataset.task, classes=dataset.classes, **dataset.task_arguments)
+    recipe, preprocess, notes = resolve(recipe, dataset, task, accelerator.device)
     torch.manual_seed(recipe.seed)
     model = task.build(recipe.model, preprocess.channels, **model_arguments(recipe, preprocess))
     train, val = (make_split(dataset, name, task, recipe, preprocess) for name in ("train", "val"))

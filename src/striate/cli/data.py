@@ -102,7 +102,8 @@ def show(
     from striate.data.transforms import eval_transform, train_transform
     from striate.errors import DataError, UsageError, did_you_mean
     from striate.files import refuse_overwrite, write_atomic
-    from striate.train.recipes import resolve, resolve_augment
+    from striate.tasks import create_task
+    from striate.train.recipes import resolve
 
     if count < 1:
         raise UsageError(f"--count {count}: at least one picture has to be drawn")
@@ -114,12 +115,13 @@ def show(
     # the recipe's own choice of size and channels, from the split that training would look at
     judged = replace(dataset, splits={"train": dataset.splits.get("train", dataset.splits[split])})
     recipe = Recipe(data=path, augment=augment, size=size, normalize="none")
-    _, preprocess, notes = resolve(recipe, judged, torch.device("cpu"))
+    task = create_task(judged.task, classes=judged.classes, **judged.task_arguments)
+    settled, preprocess, notes = resolve(recipe, judged, task, torch.device("cpu"))
     for note in notes[:1]:
         say(note)
     training = split == "train"
     transform = (
-        train_transform(resolve_augment(augment, judged, preprocess), preprocess)
+        train_transform(settled.augment, preprocess)  # type: ignore[arg-type]
         if training
         else eval_transform(preprocess)
     )

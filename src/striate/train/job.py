@@ -32,7 +32,7 @@ from striate.train.optimizers import make_optimizer
 from striate.train.recipes import resolve
 from striate.train.run import make_recipe, read_recipe, recipe_yaml, run_folder
 from striate.train.schedules import Schedule
-from striate.train.transfer import Learnt, learn_head, rate_scales, settle
+from striate.train.transfer import Learnt, learn_head, rate_scales, settle, settle_places
 
 
 @dataclass
@@ -127,7 +127,10 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     arguments = model_arguments(recipe, preprocess, remembered)
     model = task.build(recipe.model, preprocess.channels, **weights, **arguments)
     head = None
-    if recipe.weights and recipe.transfer != "none" and state is None:
+    if recipe.weights and recipe.transfer != "none" and state is None and task.spatial:
+        recipe, note = settle_places(recipe, asked, len(dataset.splits["train"]))
+        notes.append(note)
+    elif recipe.weights and recipe.transfer != "none" and state is None:
         plain = make_split(dataset, "train", task, recipe.model_copy(update={"augment": None}), preprocess)
         learn = learn_neighbours if recipe.head == "neighbours" else learn_head
         head = learn(model, task, plain, accelerator.device, recipe.seed)

@@ -108,7 +108,7 @@ def resolve(recipe: Recipe, dataset: Dataset, task: Task, device: torch.device) 
         if recipe.weights and Path(recipe.weights).is_file():
             architecture = find_weights(recipe.weights).architecture
         model = architecture or choose_model(facts, device, bool(recipe.weights))
-    published = find_weights(recipe.weights, model) if recipe.weights else None
+    published = find_weights(recipe.weights, task.backbone_of(model)) if recipe.weights else None
     chosen["model"] = model
     augment = resolve_augment(recipe.augment, dataset, suggested.get("augment"))
     chosen["augment"] = augment

@@ -20,13 +20,14 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from striate.backbones import Backbone
 from striate.config import Augment, Preprocess, Recipe
 from striate.data.loaders import Split
 from striate.data.sample import Sample
 from striate.data.seeds import seed_of
 from striate.data.transforms import Normalize
 from striate.download import cache_folder
-from striate.errors import StriateError
+from striate.errors import StriateError, UsageError
 from striate.files import write_atomic
 from striate.tasks import Task
 from striate.train.optimizers import DEFAULT_WEIGHT_DECAY, default_lr
@@ -260,12 +261,28 @@ def settle(recipe: Recipe, asked: Recipe, head: Learnt, counts: Tensor, best: st
     return recipe.model_copy(update=update), told
 
 
-def rate_scales(model: Any, decay: float, frozen_stages: int) -> dict[str, float]:
+def settle_places(recipe: Recipe, asked: Recipe, count: int) -> tuple[Recipe, str]:
+    """As `settle`, for a task that no linear layer on pooled features can do: the body moves, slowly.
+
+    Raises:
+        UsageError: features alone were asked for.
+    """
+    if recipe.transfer == "features":
+        raise UsageError("transfer features fits labels of whole pictures; places need --transfer finetune")
+    update: dict[str, Any] = {"transfer": "finetune"}
+    if asked.freeze_bn == "auto":
+        update["freeze_bn"] = count <= BN_FROZEN_UP_TO
+    return recipe.model_copy(update=update), "transfer: finetune (places need maps: body and head learn together)"
+
+
+def rate_scales(model: nn.Module, decay: float, frozen_stages: int) -> dict[str, float]:
     """Parameter name → share of the learning rate: 1 in the head, `decay` in the last stage, `decay`² before it, …
 
     Parameters of the first `frozen_stages` stages ask for no gradient any more.
     """
-    stages = list(model.stage_layers.values())
+    prefix, body = next((name, module) for name, module in model.named_modules() if isinstance(module, Backbone))
+    prefix += "." if prefix else ""
+    stages = [tuple(prefix + layer for layer in layers) for layers in body.stage_layers.values()]
     scales: dict[str, float] = {}
     for name, parameter in model.named_parameters():
         stage = next((number for number, layers in enumerate(stages) if _is_in(name, layers)), len(stages))
