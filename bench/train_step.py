@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -68,8 +69,7 @@ def main() -> None:
 def ours(options: argparse.Namespace) -> tuple[Callable[[], object], dict[str, object]]:
     from bench.our_training import chosen, job_on, random_pictures
     from striate.config import Recipe
-    from striate.data.loaders import Batch
-    from striate.train.loop import train_step
+        from striate.train.loop import train_step
 
     recipe = Recipe(
         model=options.model,
@@ -85,7 +85,7 @@ def ours(options: argparse.Namespace) -> tuple[Callable[[], object], dict[str, o
     dataset.classes = tuple(f"class {index}" for index in range(1000))
     job = job_on(dataset, recipe, Path("unused"))
     batch = next(job.train.batches(options.batch))
-    batch = Batch(batch.images.to(options.device), batch.targets.to(options.device), batch.indices)
+    batch = replace(batch, images=batch.images.to(options.device), targets=batch.targets.to(options.device))
     job.trainer.net.train()
     return lambda: train_step(job.trainer, batch), chosen(job.recipe)
 

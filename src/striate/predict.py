@@ -19,13 +19,17 @@ Decode = Callable[[Tensor, list[Source]], Sequence[Result]]
 Settle = Callable[[Any, Tensor], Tensor]  # a network's outputs and the pictures' sizes [B, 2] → float32 on the CPU
 
 
+def as_they_are(outputs: Any, sizes: Tensor) -> Tensor:
+    return outputs.float().cpu()
+
+
 def predict_stream(
     network: nn.Module,
     prepare: Callable[[Tensor], Tensor],
     decode: Decode,
     sources: Iterable[Source],
     *,
-    settle: Settle,
+    settle: Settle = as_they_are,
     device: torch.device,
     batch: int,
     workers: int,
@@ -125,10 +129,6 @@ def _judge(
             raise ImageError(message)
         judged.append(Failure(entry, message))
     return judged
-
-
-def as_they_are(outputs: Any, sizes: Tensor) -> Tensor:
-    return outputs.float().cpu()
 
 
 def forward(

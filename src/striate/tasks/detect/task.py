@@ -75,7 +75,7 @@ class Detect(Task):
     def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
         """A letterbox at the pictures' own proportions, AdamW, averaged weights."""
         return {
-            "model": DEFAULT,
+            **({} if weights else {"model": DEFAULT}),  # else the weights' own, under the default detector
             "size": seen_size(facts, 640 if device.type == "cuda" else 320),
             "fit": "pad",
             "fill": 114,
