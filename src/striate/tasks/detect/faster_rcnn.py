@@ -56,7 +56,7 @@ class BoxPredictor(nn.Module):
         self.bbox_pred = nn.Linear(width, outputs * 4)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cls_score(features).float(), self.bbox_pred(features).float().view(len(features), -1, 4)
+        return self.cls_score(features).float(), self.bbox_pred(features).float().unflatten(1, (-1, 4))
 
 
 class RoIHeads(nn.Module):
@@ -107,6 +107,7 @@ class Regions:
     def losses(self, targets: Tensor) -> dict[str, Tensor]:
         return {}
 
+    @torch.no_grad()
     def detections(self, limit: int = LIMIT) -> Tensor:
         """[B, limit, 6]; every class of every region is a candidate, and suppresses within its class."""
         scores = self.logits.softmax(1)[:, 1:]
