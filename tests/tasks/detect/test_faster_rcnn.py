@@ -51,7 +51,9 @@ def stir(model: torch.nn.Module, images: Tensor) -> None:
 
 def their_small(classes: int = 3, channels: int = 16, representation: int = 32) -> TheirFasterRCNN:
     """torchvision's on ResNet-18 with narrow heads."""
-    backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, norm_layer=torch.nn.BatchNorm2d, trainable_layers=5)
+    backbone = resnet_fpn_backbone(
+        backbone_name="resnet18", weights=None, norm_layer=torch.nn.BatchNorm2d, trainable_layers=5
+    )
     backbone.fpn = torchvision.ops.FeaturePyramidNetwork(
         [64, 128, 256, 512], channels, torchvision.ops.feature_pyramid_network.LastLevelMaxPool()
     )
@@ -118,7 +120,9 @@ def test_losses_equal_torchvisions(first_ones: None, case: str):
     ours = our_small(theirs)
     truth = objects()
     nothing = Objects.of([], [])
-    truth = {"two pictures": truth, "one without objects": [truth[0], nothing], "none with objects": [nothing] * 2}[case]
+    truth = {"two pictures": truth, "one without objects": [truth[0], nothing], "none with objects": [nothing] * 2}[
+        case
+    ]
     expected = theirs.train()(list(images), as_theirs(truth))
     outputs = ours.train()(images, collate_objects(truth, rows=5))
     found = outputs.losses(collate_objects(truth))

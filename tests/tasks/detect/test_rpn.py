@@ -7,14 +7,15 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import Tensor
-from torchvision.models.detection._utils import BoxCoder, Matcher
+from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
-from striate.tasks.detect.coding import anchors_of, clipped, decode, encode
+from striate.tasks.detect.boxes import clip_boxes_to_image
+from striate.tasks.detect.matching import BELOW, BETWEEN, match_anchors
 from striate.tasks.detect.roi_align import level_of, pooled
-from striate.tasks.detect.rpn import RegionProposalNetwork, Truth, balanced, match_anchors
+from striate.tasks.detect.rpn import RegionProposalNetwork, Truth, balanced
 
 
 def random_boxes(count: int, height: float, width: float, least: float = 1.0) -> Tensor:
@@ -29,74 +30,54 @@ def test_anchors_equal_torchvisions(size: tuple[int, int]):
     grids = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in (4, 8, 16, 32, 64)]
     theirs = AnchorGenerator(tuple((side,) for side in sizes), (ratios,) * 5)
     (expected,) = theirs(ImageList(torch.zeros(1, 3, *size), [size]), [torch.zeros(1, 1, *grid) for grid in grids])
-    assert torch.equal(torch.cat(anchors_of(grids, size, sizes, ratios)), expected)
-
-
-def test_coding_equals_torchvisions_and_turns_back():
-    torch.manual_seed(0)
-    boxes, references = random_boxes(200, 300, 400, 8), random_boxes(200, 300, 400, 8)
-    weights = (10.0, 10.0, 5.0, 5.0)
-    coder = BoxCoder(weights)
-    offsets = encode(boxes, references, weights)
-    torch.testing.assert_close(offsets, coder.encode_single(boxes, references))
-    torch.testing.assert_close(decode(offsets, references, weights), boxes, atol=1e-3, rtol=1e-5)
-    wild = torch.randn(200, 4) * 50
-    torch.testing.assert_close(decode(wild, references, weights), coder.decode_single(wild, references))
-
-
-def test_clipped_boxes_lie_within():
-    boxes = torch.tensor([[-5.0, 3, 50, 90], [10, -1, 20, 30]])
-    assert clipped(boxes, (60, 40)).tolist() == [[0, 3, 40, 60], [10, 0, 20, 30]]
+    assert torch.equal(torch.cat(RegionProposalNetwork(4, sizes, ratios).anchors(grids, size)), expected)
 
 
 def test_matching_equals_torchvisions():
     torch.manual_seed(1)
-    anchors = torch.cat(anchors_of([(12, 16), (6, 8), (3, 4)], (96, 128), (16, 32, 64), (0.5, 1.0, 2.0)))
+    network = RegionProposalNetwork(4, (16, 32, 64))
+    anchors = torch.cat(network.anchors([(12, 16), (6, 8), (3, 4)], (96, 128)))
     counts = [0, 1, 3, 6, 2, 5]
     truth = Truth(
         torch.stack([torch.cat([random_boxes(count, 96, 128, 8), torch.zeros(6 - count, 4)]) for count in counts]),
         torch.zeros(6, 6, dtype=torch.int64),
         torch.arange(6) < torch.tensor(counts)[:, None],
     )
-    matched, label = match_anchors(anchors, truth)
-    for index, count in enumerate(counts):
-        if count == 0:
-            assert (label[index] == 0).all()
-            continue
+    found = match_anchors(truth.overlap(anchors), 0.7, 0.3, keep_best=True)
+    assert (found[0] == BELOW).all()
+    for index, count in enumerate(counts[1:], 1):
         expected = Matcher(0.7, 0.3, allow_low_quality_matches=True)(box_iou(truth.boxes[index, :count], anchors))
-        assert torch.equal(label[index] == 1, expected >= 0)
-        assert torch.equal(label[index] == 0, expected == -1)
-        objects = label[index] == 1
-        assert objects.sum() >= 1
-        assert torch.equal(matched[index][objects], expected[objects])
+        assert torch.equal(found[index], expected)
+        assert (expected >= 0).any()
+        assert (expected == BETWEEN).any()
 
 
 def test_an_object_that_no_anchor_touches_claims_none():
-    """torchvision would make objects of all anchors, for all have the same highest overlap with it: 0."""
+    """torchvision would give it all anchors, for all have the same highest overlap with it: 0."""
     truth = Truth(torch.tensor([[[500.0, 500, 510, 510]]]), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1) > 0)
-    anchors = torch.cat(anchors_of([(4, 4)], (32, 32), (8,), (1.0,)))
-    assert (match_anchors(anchors, truth)[1] == 0).all()
+    (anchors,) = RegionProposalNetwork(4, (8,)).anchors([(4, 4)], (32, 32))
+    assert (match_anchors(truth.overlap(anchors), 0.7, 0.3, keep_best=True) == BELOW).all()
 
 
 @pytest.mark.parametrize(("objects", "others"), [(200, 1000), (10, 1000), (200, 20), (0, 5), (3, 0), (0, 0)])
 def test_samples_are_balanced_and_distinct(objects: int, others: int):
     torch.manual_seed(2)
-    label = torch.cat([torch.full((objects,), 2), torch.zeros(others), torch.full((50,), -1)]).long()
-    label = torch.stack([label[torch.randperm(len(label))] for _ in range(3)])
-    drawn_objects, drawn_others = balanced(label, 256, 0.5)
+    matched = torch.cat([torch.arange(objects), torch.full((others,), BELOW), torch.full((50,), BETWEEN)])
+    matched = torch.stack([matched[torch.randperm(len(matched))] for _ in range(3)])
+    drawn_objects, drawn_others = balanced(matched, 256, 0.5)
     for row in range(3):
         first = drawn_objects.index[row][drawn_objects.there[row]]
         second = drawn_others.index[row][drawn_others.there[row]]
         assert len(first) == min(objects, 128)
         assert len(second) == min(others, 256 - len(first))
-        assert (label[row, first] > 0).all()
-        assert (label[row, second] == 0).all()
+        assert (matched[row, first] >= 0).all()
+        assert (matched[row, second] == BELOW).all()
         assert len({*first.tolist(), *second.tolist()}) == len(first) + len(second)
 
 
 def test_every_row_is_drawn_equally_often():
     torch.manual_seed(3)
-    _, others = balanced(torch.zeros(4000, 20, dtype=torch.int64), 5, 0.5)
+    _, others = balanced(torch.full((4000, 20), BELOW), 5, 0.5)
     often = torch.bincount(others.index[others.there], minlength=20) / 4000
     assert (often - 5 / 20).abs().max() < 0.03  # four standard deviations
 
@@ -140,7 +121,7 @@ def test_proposals_are_whole_within_apart_and_best_first():
     assert losses == {}
     assert found.boxes.shape == (3, 20, 4)
     boxes = found.boxes[found.there]
-    assert torch.equal(clipped(boxes, (96, 128)), boxes)
+    assert torch.equal(clip_boxes_to_image(boxes, (96, 128)), boxes)
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert not found.boxes.requires_grad
     assert network.train()(levels, (96, 128), None)[0].boxes.shape == (3, 40, 4)

@@ -14,20 +14,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import batched_nms, box_iou
 
 from striate.backbones import create_model
 from striate.backbones.backbone import Backbone
 from striate.backbones.weights import mismatches
 from striate.data.sample import PLAIN
 from striate.errors import DataError, UsageError
-from striate.tasks.detect.coding import clipped, decode, encode
+from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode_boxes
 from striate.tasks.detect.fpn import PyramidBackbone
+from striate.tasks.detect.matching import BETWEEN, match_anchors
+from striate.tasks.detect.nms import nms
 from striate.tasks.detect.outputs import LIMIT, stack_detections
 from striate.tasks.detect.roi_align import pooled
-from striate.tasks.detect.rpn import BETA, Proposals, RegionProposalNetwork, Truth, balanced
+from striate.tasks.detect.rpn import BETA, Proposals, RegionProposalNetwork, Truth, balanced, rows
 
-WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # offsets of the second stage are small: scaled to the size of a first stage's
 BINS = 7
 RENAMED = (  # names before torchvision 0.13, and since
     (r"^(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2"),
@@ -112,13 +112,13 @@ class Regions:
         """[B, limit, 6]; every class of every region is a candidate, and suppresses within its class."""
         scores = self.logits.softmax(1)[:, 1:]
         region, label = torch.where(scores > self.least_score)
-        boxes = decode(self.offsets[region, label + 1], self.rois[region, 1:], WEIGHTS)
-        boxes, scores, picture = clipped(boxes, self.size), scores[region, label], self.rois[region, 0]
+        boxes = decode_boxes(self.offsets[region, label + 1], self.rois[region, 1:])
+        boxes, scores, picture = clip_boxes_to_image(boxes, self.size), scores[region, label], self.rois[region, 0]
         whole = ((boxes[:, 2:] - boxes[:, :2]) >= 0.01).all(1)
         found = []
         for index in range(self.batch):
             row = torch.where(whole & (picture == index))[0]
-            row = row[batched_nms(boxes[row], scores[row], label[row], self.overlap)[:limit]]
+            row = row[nms(boxes[row], scores[row], label[row], self.overlap, limit)]
             found.append((boxes[row], scores[row], label[row]))
         return stack_detections(*zip(*found, strict=True), limit)  # type: ignore[arg-type]
 
@@ -217,18 +217,16 @@ def sample_proposals(
     """
     boxes = torch.cat([proposals.boxes, truth.boxes], 1)
     there = torch.cat([proposals.there, truth.there], 1)
-    best, matched = box_iou(truth.boxes, boxes).masked_fill_(~truth.there[:, :, None], -1).max(1)  # [B, P + M]
-    label = torch.where(best >= least, truth.labels.gather(1, matched) + 1, 0).masked_fill(~there, -1)
-    objects, others = balanced(label, count, share)
+    matched = match_anchors(truth.overlap(boxes), least, least).masked_fill(~there, BETWEEN)  # [B, P + M]
+    objects, others = balanced(matched, count, share)
     index = torch.cat([objects.index, others.index], 1)
     drawn = torch.cat([objects.there, others.there], 1)
 
-    def rows(values: Tensor, index: Tensor) -> Tensor:
-        return values.gather(1, index[:, :, None].expand(-1, -1, 4))
-
-    boxes = rows(boxes, index)
-    wanted = encode(rows(truth.boxes, matched.gather(1, index)), boxes, WEIGHTS)
-    return as_rois(boxes, drawn), label.gather(1, index)[drawn], wanted[drawn]
+    matched, boxes = matched.gather(1, index), rows(boxes, index)
+    nearest = matched.clamp(min=0)
+    label = torch.where(matched >= 0, truth.labels.gather(1, nearest) + 1, 0)
+    wanted = encode_boxes(rows(truth.boxes, nearest), boxes)
+    return as_rois(boxes, drawn), label[drawn], wanted[drawn]
 
 
 def region_losses(logits: Tensor, offsets: Tensor, label: Tensor, wanted: Tensor) -> dict[str, Tensor]:

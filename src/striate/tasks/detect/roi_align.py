@@ -46,9 +46,7 @@ def level_of(boxes: Tensor, strides: Sequence[int]) -> Tensor:
     return wanted.clamp(finest, coarsest).long() - finest
 
 
-def _pooled_as_bags(
-    levels: Sequence[Tensor], strides: Sequence[int], rois: Tensor, level: Tensor, size: int
-) -> Tensor:
+def _pooled_as_bags(levels: Sequence[Tensor], strides: Sequence[int], rois: Tensor, level: Tensor, size: int) -> Tensor:
     """RoIAlign as weighted sums of rows of a table of all cells: 7 times as fast on a processor as torchvision's,
     forward and backward together (512 regions of 256 channels), which works on one value at a time.
     """

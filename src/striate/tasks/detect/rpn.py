@@ -1,4 +1,4 @@
-"""Region proposal network: where something is, whatever it is (Ren et al., NeurIPS 2015, arXiv:1506.01497, section 3.1).
+"""Region proposal network: where something is, whatever it is (Ren et al. 2015, arXiv:1506.01497, section 3.1).
 
 Names, rules and numbers are torchvision's (`rpn.head.conv.0.0`, `cls_logits`, `bbox_pred`). Pictures are handled
 together: what there is of each is padded to the same count and told by a mask.
@@ -12,11 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import box_iou, nms
+from torchvision.ops import nms
 
-from striate.tasks.detect.coding import anchors_of, clipped, decode, encode
+from striate.tasks.detect.anchors import grid_anchors
+from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode_boxes, iou
+from striate.tasks.detect.matching import BELOW, match_anchors
 
 BETA = 1 / 9  # where the smooth L1 loss turns straight
+UNSCALED = (1.0, 1.0, 1.0, 1.0)
 
 
 class Truth(NamedTuple):
@@ -25,6 +28,10 @@ class Truth(NamedTuple):
     boxes: Tensor
     labels: Tensor
     there: Tensor
+
+    def overlap(self, boxes: Tensor) -> Tensor:
+        """IoU [B, M, N] with boxes [N, 4] or [B, N, 4]; -1 in rows that only fill up."""
+        return iou(self.boxes, boxes).masked_fill_(~self.there[:, :, None], -1)
 
 
 class Proposals(NamedTuple):
@@ -89,14 +96,20 @@ class RegionProposalNetwork(nn.Module):
     ) -> tuple[Proposals, dict[str, Tensor]]:
         """levels of pictures of `size` (height, width) -> proposals and, where there is a truth, losses."""
         logits, offsets = self.head(levels)
-        anchors = anchors_of(
-            [tuple(values.shape[-2:]) for values in levels], size, self.sizes, self.ratios, logits[0].device
-        )
+        anchors = self.anchors([(values.shape[-2], values.shape[-1]) for values in levels], size, logits[0].device)
         with torch.no_grad():
             proposals = self.propose(logits, offsets, anchors, size)
         if truth is None:
             return proposals, {}
         return proposals, self.losses(torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat(anchors), truth)
+
+    def anchors(
+        self, shapes: Sequence[tuple[int, int]], size: tuple[int, int], device: torch.device | str = "cpu"
+    ) -> list[Tensor]:
+        """Of each level the anchors [A, 4]; a cell is ⌊pixels / cells⌋ wide, as torchvision has it."""
+        strides = [(size[0] // height, size[1] // width) for height, width in shapes]
+        count = len(shapes)
+        return grid_anchors(shapes, strides, [[side] for side in self.sizes], [self.ratios] * count, device)
 
     def propose(
         self, logits: Sequence[Tensor], offsets: Sequence[Tensor], anchors: Sequence[Tensor], size: tuple[int, int]
@@ -106,11 +119,10 @@ class RegionProposalNetwork(nn.Module):
         boxes, scores, counts = [], [], []
         for level_logits, level_offsets, level_anchors in zip(logits, offsets, anchors, strict=True):
             best, index = level_logits.topk(min(before, level_logits.shape[1]), 1)  # best first
-            chosen = level_offsets.gather(1, index[:, :, None].expand(-1, -1, 4))
-            boxes.append(decode(chosen, level_anchors[index]))
+            boxes.append(decode_boxes(rows(level_offsets, index), level_anchors[index], UNSCALED))
             scores.append(best)
             counts.append(best.shape[1])
-        all_boxes = clipped(torch.cat(boxes, 1), size)
+        all_boxes = clip_boxes_to_image(torch.cat(boxes, 1), size)
         all_scores = torch.cat(scores, 1)
         sides = all_boxes[..., 2:] - all_boxes[..., :2]
         all_scores = all_scores.masked_fill((sides < 1e-3).any(2), -torch.inf)  # nothing is left of it
@@ -118,8 +130,7 @@ class RegionProposalNetwork(nn.Module):
             [self._kept(box, score, counts) for box, score in zip(all_boxes, all_scores, strict=True)]
         )  # bool [B, P]
         best, index = all_scores.masked_fill(~kept, -torch.inf).topk(min(after, all_scores.shape[1]), 1)
-        found = all_boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
-        return Proposals(found, best > -torch.inf)
+        return Proposals(rows(all_boxes, index), best > -torch.inf)
 
     def _kept(self, boxes: Tensor, scores: Tensor, counts: Sequence[int]) -> Tensor:
         """bool [P]: not suppressed by a better one of the same level. `counts`: boxes of each level, in order."""
@@ -134,39 +145,29 @@ class RegionProposalNetwork(nn.Module):
     def losses(self, logits: Tensor, offsets: Tensor, anchors: Tensor, truth: Truth) -> dict[str, Tensor]:
         """Equation 1 of the paper on a sample of anchors: logits [B, A], offsets [B, A, 4], anchors [A, 4]."""
         with torch.no_grad():
-            matched, label = match_anchors(anchors, truth)
-            objects, others = balanced(label, self.batch, 0.5)
-            targets = encode(
-                truth.boxes.gather(1, matched.gather(1, objects.index)[:, :, None].expand(-1, -1, 4)),
-                anchors[objects.index],
-            )
+            matched = match_anchors(truth.overlap(anchors), 0.7, 0.3, keep_best=True)  # [B, A]
+            objects, others = balanced(matched, self.batch, 0.5)
+            nearest = rows(truth.boxes, matched.gather(1, objects.index).clamp(min=0))
+            targets = encode_boxes(nearest, anchors[objects.index], UNSCALED)
         total = (objects.there.sum() + others.there.sum()).clamp(min=1)
         index = torch.cat([objects.index, others.index], 1)
         there = torch.cat([objects.there, others.there], 1)
         wanted = torch.zeros_like(index, dtype=torch.float32)
         wanted[:, : objects.index.shape[1]] = 1
         error = F.binary_cross_entropy_with_logits(logits.gather(1, index), wanted, reduction="none")
-        found = offsets.gather(1, objects.index[:, :, None].expand(-1, -1, 4))
+        found = rows(offsets, objects.index)
         return {
             "loss_objectness": error.masked_fill(~there, 0).sum() / total,
-            "loss_rpn_box_reg": F.smooth_l1_loss(found[objects.there], targets[objects.there], beta=BETA, reduction="sum")
+            "loss_rpn_box_reg": F.smooth_l1_loss(
+                found[objects.there], targets[objects.there], beta=BETA, reduction="sum"
+            )
             / total,
         }
 
 
-def match_anchors(anchors: Tensor, truth: Truth, high: float = 0.7, low: float = 0.3) -> tuple[Tensor, Tensor]:
-    """Which object each of the anchors [A, 4] is nearest to, int64 [B, A], and what it is to say: int64 [B, A].
-
-    1: an object (IoU of at least `high`, or the highest that an object has with any anchor), 0: none (below `low` with
-    all), -1: neither is asked of it (section 3.1.2).
-    """
-    overlaps = box_iou(truth.boxes, anchors).masked_fill(~truth.there[:, :, None], -1)  # [B, M, A]
-    best, matched = overlaps.max(1)
-    highest = overlaps.amax(2, keepdim=True).masked_fill_(~truth.there[:, :, None], 2)
-    highest = torch.where(highest > 0, highest, 2)  # an object that no anchor touches claims none
-    chosen = (overlaps == highest).any(1)
-    label = torch.where((best >= high) | chosen, 1, torch.where(best < low, 0, -1))
-    return matched, label
+def rows(values: Tensor, index: Tensor) -> Tensor:
+    """Of each picture the rows [B, K, 4] of [B, N, 4] that `index` [B, K] names."""
+    return values.gather(1, index[:, :, None].expand(-1, -1, values.shape[2]))
 
 
 class Sampled(NamedTuple):
@@ -176,16 +177,18 @@ class Sampled(NamedTuple):
     there: Tensor
 
 
-def balanced(label: Tensor, count: int, share: float) -> tuple[Sampled, Sampled]:
-    """At random `count` rows of each picture: objects (label [B, N] above 0) for at most `share` of it, and others (0).
+def balanced(matched: Tensor, count: int, share: float) -> tuple[Sampled, Sampled]:
+    """At random `count` rows of each picture: those with an object for at most `share` of it, and others.
 
-    Others fill up where objects are few. Rows of label -1 are never drawn.
+    Others fill up where objects are few.
+
+    Args:
+        matched: int64 [B, N]: index of the object, BELOW (background), or BETWEEN, which is never drawn.
     """
-    keys = torch.rand(label.shape, device=label.device)
-    most = min(int(count * share), label.shape[1])
-    key, index = keys.masked_fill(label < 1, -1).topk(most, 1)
+    keys = torch.rand(matched.shape, device=matched.device)
+    key, index = keys.masked_fill(matched < 0, -1).topk(min(int(count * share), matched.shape[1]), 1)
     objects = Sampled(index, key >= 0)
-    key, index = keys.masked_fill(label != 0, -1).topk(min(count, label.shape[1]), 1)
+    key, index = keys.masked_fill(matched != BELOW, -1).topk(min(count, matched.shape[1]), 1)
     left = count - objects.there.sum(1, keepdim=True)
-    rank = torch.arange(index.shape[1], device=label.device)
+    rank = torch.arange(index.shape[1], device=matched.device)
     return objects, Sampled(index, (key >= 0) & (rank < left))
