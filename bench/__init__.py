@@ -15,5 +15,6 @@ BENCHMARKS = {
     "emotion": "mini-Xception on faces of fer2013: trained here, and its authors' Keras weights converted",
     "families": "every family against torchvision or timm, same layout and weights: forward and training",
     "exports": "every network through torch.export, ONNX Runtime and torch.compile(fullgraph=True)",
+    "detection_training": "Faster R-CNN with a feature pyramid: our training step against torchvision's reference loop",
     "kills": "training killed at random moments and resumed: the weights must be bit-identical",
 }

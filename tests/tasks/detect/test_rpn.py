@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torchvision.ops import MultiScaleRoIAlign, box_iou
 
 from striate.tasks.detect.boxes import clip_boxes_to_image
 from striate.tasks.detect.matching import BELOW, BETWEEN, match_anchors
-from striate.tasks.detect.roi_align import level_of, pooled
+from striate.tasks.detect.roi_align import level_of, pooled, pooled_as_bags, pooled_by_level
 from striate.tasks.detect.rpn import RegionProposalNetwork, Truth, balanced
 
 
@@ -66,8 +67,8 @@ def test_samples_are_balanced_and_distinct(objects: int, others: int):
     matched = torch.stack([matched[torch.randperm(len(matched))] for _ in range(3)])
     drawn_objects, drawn_others = balanced(matched, 256, 0.5)
     for row in range(3):
-        first = drawn_objects.index[row][drawn_objects.there[row]]
-        second = drawn_others.index[row][drawn_others.there[row]]
+        first = drawn_objects.place[row][drawn_objects.there[row]]
+        second = drawn_others.place[row][drawn_others.there[row]]
         assert len(first) == min(objects, 128)
         assert len(second) == min(others, 256 - len(first))
         assert (matched[row, first] >= 0).all()
@@ -78,11 +79,12 @@ def test_samples_are_balanced_and_distinct(objects: int, others: int):
 def test_every_row_is_drawn_equally_often():
     torch.manual_seed(3)
     _, others = balanced(torch.full((4000, 20), BELOW), 5, 0.5)
-    often = torch.bincount(others.index[others.there], minlength=20) / 4000
+    often = torch.bincount(others.place[others.there], minlength=20) / 4000
     assert (often - 5 / 20).abs().max() < 0.03  # four standard deviations
 
 
-def test_pooling_equals_torchvisions_with_gradients():
+@pytest.mark.parametrize("pool", [pooled_as_bags, pooled_by_level])
+def test_pooling_equals_torchvisions_with_gradients(pool: Callable[..., Tensor]):
     torch.manual_seed(4)
     height, width, strides = 256, 320, (4, 8, 16, 32)
     levels = [torch.randn(2, 5, height // stride, width // stride, requires_grad=True) for stride in strides]
@@ -93,14 +95,24 @@ def test_pooling_equals_torchvisions_with_gradients():
     rois = torch.cat([torch.cat([torch.full((len(box), 1), float(i)), box], 1) for i, box in enumerate(boxes)])
     theirs = MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)
     expected = theirs(OrderedDict(zip("0123", twins, strict=True)), boxes, [(height, width)] * 2)
-    found = pooled(levels, strides, rois)
-    assert level_of(rois[:, 1:], strides).unique().tolist() == [0, 1, 2]
+    level = level_of(rois[:, 1:], strides)
+    assert level.unique().tolist() == [0, 1, 2]
+    found = pool(levels, strides, rois, level, 7)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     weights = torch.randn_like(found)
     (found * weights).sum().backward()
     (expected * weights).sum().backward()
     for ours, twin in zip(levels[:3], twins[:3], strict=True):
         torch.testing.assert_close(ours.grad, twin.grad, atol=1e-3, rtol=1e-3)
+
+
+def test_pooling_of_no_region_and_of_half_precision():
+    levels = [torch.randn(1, 4, 8, 8), torch.randn(1, 4, 4, 4)]
+    assert pooled(levels, (4, 8), torch.zeros(0, 5)).shape == (0, 4, 7, 7)
+    rois = torch.tensor([[0.0, 3, 3, 20, 30]])
+    found = pooled([values.half() for values in levels], (4, 8), rois)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, pooled(levels, (4, 8), rois), atol=5e-3, rtol=1e-2)
 
 
 def test_level_of_a_region():

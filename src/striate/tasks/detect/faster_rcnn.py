@@ -219,7 +219,7 @@ def sample_proposals(
     there = torch.cat([proposals.there, truth.there], 1)
     matched = match_anchors(truth.overlap(boxes), least, least).masked_fill(~there, BETWEEN)  # [B, P + M]
     objects, others = balanced(matched, count, share)
-    index = torch.cat([objects.index, others.index], 1)
+    index = torch.cat([objects.place, others.place], 1)
     drawn = torch.cat([objects.there, others.there], 1)
 
     matched, boxes = matched.gather(1, index), rows(boxes, index)

@@ -29,13 +29,9 @@ def pooled(levels: Sequence[Tensor], strides: Sequence[int], rois: Tensor, size:
         [R, C, size, size]
     """
     level = level_of(rois[:, 1:], strides)
-    if rois.device.type == "cpu":
-        return _pooled_as_bags([values.float() for values in levels], strides, rois, level, size)
-    found = levels[0].new_zeros(len(rois), levels[0].shape[1], size, size)
-    for number, (values, stride) in enumerate(zip(levels, strides, strict=True)):
-        chosen = torch.where(level == number)[0]
-        found[chosen] = roi_align(values, rois[chosen].to(values.dtype), size, 1 / stride, SAMPLES)
-    return found
+    levels = [values.float() for values in levels]  # coordinates in 16 bits would be pixels off
+    pool = pooled_as_bags if rois.device.type == "cpu" else pooled_by_level
+    return pool(levels, strides, rois, level, size)
 
 
 def level_of(boxes: Tensor, strides: Sequence[int]) -> Tensor:
@@ -46,7 +42,16 @@ def level_of(boxes: Tensor, strides: Sequence[int]) -> Tensor:
     return wanted.clamp(finest, coarsest).long() - finest
 
 
-def _pooled_as_bags(levels: Sequence[Tensor], strides: Sequence[int], rois: Tensor, level: Tensor, size: int) -> Tensor:
+def pooled_by_level(levels: Sequence[Tensor], strides: Sequence[int], rois: Tensor, level: Tensor, size: int) -> Tensor:
+    """RoIAlign by torchvision, the regions of one level after the other; `level`: of each region."""
+    found = levels[0].new_zeros(len(rois), levels[0].shape[1], size, size)
+    for number, (values, stride) in enumerate(zip(levels, strides, strict=True)):
+        chosen = torch.where(level == number)[0]
+        found[chosen] = roi_align(values, rois[chosen], size, 1 / stride, SAMPLES)
+    return found
+
+
+def pooled_as_bags(levels: Sequence[Tensor], strides: Sequence[int], rois: Tensor, level: Tensor, size: int) -> Tensor:
     """RoIAlign as weighted sums of rows of a table of all cells: 7 times as fast on a processor as torchvision's,
     forward and backward together (512 regions of 256 channels), which works on one value at a time.
     """

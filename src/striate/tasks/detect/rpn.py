@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import nms
+from torchvision.ops import batched_nms, nms
 
 from striate.tasks.detect.anchors import grid_anchors
 from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode_boxes, iou
@@ -135,7 +135,11 @@ class RegionProposalNetwork(nn.Module):
     def _kept(self, boxes: Tensor, scores: Tensor, counts: Sequence[int]) -> Tensor:
         """bool [P]: not suppressed by a better one of the same level. `counts`: boxes of each level, in order."""
         kept = torch.zeros_like(scores, dtype=torch.bool)
-        start = 0
+        if scores.device.type != "cpu":  # one call, which waits for the device once
+            level = torch.repeat_interleave(torch.tensor(counts)).to(scores.device)
+            kept[batched_nms(boxes, scores, level, self.overlap)] = True
+            return kept
+        start = 0  # on a processor what suppression costs grows with the square of the count
         for count in counts:
             part = slice(start, start + count)
             kept[start + nms(boxes[part], scores[part], self.overlap)] = True
@@ -147,15 +151,15 @@ class RegionProposalNetwork(nn.Module):
         with torch.no_grad():
             matched = match_anchors(truth.overlap(anchors), 0.7, 0.3, keep_best=True)  # [B, A]
             objects, others = balanced(matched, self.batch, 0.5)
-            nearest = rows(truth.boxes, matched.gather(1, objects.index).clamp(min=0))
-            targets = encode_boxes(nearest, anchors[objects.index], UNSCALED)
+            nearest = rows(truth.boxes, matched.gather(1, objects.place).clamp(min=0))
+            targets = encode_boxes(nearest, anchors[objects.place], UNSCALED)
         total = (objects.there.sum() + others.there.sum()).clamp(min=1)
-        index = torch.cat([objects.index, others.index], 1)
+        index = torch.cat([objects.place, others.place], 1)
         there = torch.cat([objects.there, others.there], 1)
         wanted = torch.zeros_like(index, dtype=torch.float32)
-        wanted[:, : objects.index.shape[1]] = 1
+        wanted[:, : objects.place.shape[1]] = 1
         error = F.binary_cross_entropy_with_logits(logits.gather(1, index), wanted, reduction="none")
-        found = rows(offsets, objects.index)
+        found = rows(offsets, objects.place)
         return {
             "loss_objectness": error.masked_fill(~there, 0).sum() / total,
             "loss_rpn_box_reg": F.smooth_l1_loss(
@@ -173,7 +177,7 @@ def rows(values: Tensor, index: Tensor) -> Tensor:
 class Sampled(NamedTuple):
     """Rows drawn of each picture: int64 [B, K], and where one was found: bool [B, K]."""
 
-    index: Tensor
+    place: Tensor
     there: Tensor
 
 
