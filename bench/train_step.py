@@ -69,7 +69,7 @@ def main() -> None:
 def ours(options: argparse.Namespace) -> tuple[Callable[[], object], dict[str, object]]:
     from bench.our_training import chosen, job_on, random_pictures
     from striate.config import Recipe
-        from striate.train.loop import train_step
+    from striate.train.loop import train_step
 
     recipe = Recipe(
         model=options.model,

@@ -12,21 +12,22 @@ def match_anchors(overlap: Tensor, high: float, low: float, keep_best: bool = Fa
     """The object that each anchor is to learn (Faster R-CNN, section 3.1.2; torchvision's Matcher).
 
     Args:
-        overlap: float [M, N], IoU of M objects and N anchors.
+        overlap: float [..., M, N], IoU of M objects and N anchors; rows of -1 are no objects and only fill up.
         high: an anchor learns the object that it overlaps most if by at least this.
         low: one that overlaps all by less is background; what lies between is left out of the loss.
         keep_best: each object also gets the anchors that overlap it most, however little; such an anchor learns the
             object that it overlaps most itself, which may be another.
 
     Returns:
-        int64 [N]: index of the object, BELOW or BETWEEN.
+        int64 [..., N]: index of the object, BELOW or BETWEEN.
     """
-    if not len(overlap):
-        return torch.full(overlap.shape[1:], BELOW, device=overlap.device)
-    most, objects = overlap.max(0)
+    if not overlap.shape[-2]:
+        return torch.full((*overlap.shape[:-2], overlap.shape[-1]), BELOW, device=overlap.device)
+    most, objects = overlap.max(-2)
     found = objects.where(most >= high, torch.where(most < low, BELOW, BETWEEN))
-    if keep_best and overlap.shape[1]:
-        best = (overlap == overlap.amax(1, keepdim=True)).any(0)
+    if keep_best and overlap.shape[-1]:
+        # an object that no anchor touches would claim them all
+        best = (overlap == overlap.amax(-1, keepdim=True).clamp(min=1e-12)).any(-2)
         found = objects.where(best, found)
     return found
 
