@@ -109,7 +109,10 @@ class Heatmaps(nn.Module):
         super().__init__()
         self.soft = soft
         self.backbone = _features(architecture, in_chans, arguments)
-        self.lateral = nn.ModuleList(nn.Conv2d(channels, WIDTH, 1) for channels in self.backbone.channels())
+        # normalised, for maps of networks without norms differ in scale by hundreds and would drown one another
+        self.lateral = nn.ModuleList(
+            ConvNormAct(channels, WIDTH, 1, activation=None) for channels in self.backbone.channels()
+        )
         self.smooth = nn.ModuleList(ConvNormAct(WIDTH, WIDTH) for _ in self.lateral)
         self.maps = nn.Conv2d(WIDTH, points, 1)
         nn.init.normal_(self.maps.weight, std=1e-3)  # as Xiao et al.: begins with even maps
