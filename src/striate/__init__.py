@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from striate.images import read_image
     from striate.model import Model, load
     from striate.network_summary import summarize as summary
-    from striate.results import Classification, Failure, Rating
+    from striate.results import Classification, Detections, Failure, Rating
     from striate.train import train
 
 # public name -> module, or module:name where it has another name there; imported on first use, which keeps this cheap
@@ -27,6 +27,7 @@ _PUBLIC = {
     "Classification": "striate.results",
     "DataError": "striate.errors",
     "Dataset": "striate.data",
+    "Detections": "striate.results",
     "Failure": "striate.results",
     "ImageError": "striate.errors",
     "MissingExtra": "striate.errors",
@@ -52,6 +53,7 @@ __all__ = [
     "Classification",
     "DataError",
     "Dataset",
+    "Detections",
     "Failure",
     "ImageError",
     "MissingExtra",

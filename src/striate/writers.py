@@ -21,7 +21,7 @@ CHUNK = 4096  # rows that Parquet writes at once
 Write = Callable[[Result | Failure], object]
 
 
-def json_line(result: Result | Failure, top: int) -> str:
+def json_line(result: Result | Failure, top: int | None) -> str:
     """One result as one line of JSON (RFC 8259), without the line break."""
     found = result.to_dict() if isinstance(result, Failure) else result.to_dict(top)
     return json.dumps(found, ensure_ascii=False, allow_nan=False)
@@ -29,16 +29,22 @@ def json_line(result: Result | Failure, top: int) -> str:
 
 @contextmanager
 def open_writer(
-    path: str | Path, *, columns: Sequence[str] = Classification.columns, top: int = 5, overwrite: bool = False
+    path: str | Path,
+    *,
+    columns: Sequence[str] = Classification.columns,
+    top: int | None = None,
+    overwrite: bool = False,
 ) -> Iterator[Write]:
     """A function that writes one result; the ending says the format. The file appears when the block ends well.
 
     CSV and Parquet have these columns: `source, label, confidence, target, correct, error, top` for labels, several
-    joined by `;`; what is a list or mapping is JSON in CSV, and `top` a list of (label, probability) in Parquet.
+    joined by `;`; what is a list or mapping is JSON in CSV, and `top` a list of (label, probability) in Parquet. Of
+    boxes one row is a picture too, `source, count, label, confidence, counts, error, objects`: in Parquet `objects` is
+    a list of (label, score, box), so that a query can unnest it.
 
     Args:
         columns: of the kind of result: `model.task.result.columns`.
-        top: labels listed of each picture.
+        top: labels or objects listed of each picture; by default 5 labels, and all objects.
         overwrite: replace a file that stands there.
 
     Raises:
@@ -72,14 +78,14 @@ def open_writer(
             beside.unlink()
 
 
-def table_row(result: Result | Failure, top: int, columns: Sequence[str]) -> dict[str, Any]:
+def table_row(result: Result | Failure, top: int | None, columns: Sequence[str]) -> dict[str, Any]:
     """A result as a flat row with these keys."""
     found = result.to_dict() if isinstance(result, Failure) else result.to_dict(top)
     row = {column: found.get(column) for column in columns}
     if "labels" in found:
         row["label"] = ";".join(found["labels"])
-    if isinstance(row["target"], list):
-        row["target"] = ";".join(row["target"])
+    if isinstance(target := row.get("target"), list):
+        row["target"] = ";".join(target)
     return row
 
 
@@ -99,14 +105,14 @@ def _told(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _json_lines(path: Path, top: int, columns: Sequence[str]) -> Iterator[Write]:
+def _json_lines(path: Path, top: int | None, columns: Sequence[str]) -> Iterator[Write]:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         yield lambda result: file.write(json_line(result, top) + "\n")
         os.fsync(file.fileno())
 
 
 @contextmanager
-def _csv(path: Path, top: int, columns: Sequence[str]) -> Iterator[Write]:
+def _csv(path: Path, top: int | None, columns: Sequence[str]) -> Iterator[Write]:
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns, lineterminator="\n")
         table.writeheader()
@@ -120,7 +126,7 @@ def _csv(path: Path, top: int, columns: Sequence[str]) -> Iterator[Write]:
 
 
 @contextmanager
-def _parquet(path: Path, top: int, columns: Sequence[str]) -> Iterator[Write]:
+def _parquet(path: Path, top: int | None, columns: Sequence[str]) -> Iterator[Write]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -128,7 +134,9 @@ def _parquet(path: Path, top: int, columns: Sequence[str]) -> Iterator[Write]:
         raise MissingExtra("pyarrow", "parquet", "writing Parquet") from None
     text, score = pa.string(), pa.float32()
     best = pa.list_(pa.struct([("label", text), ("probability", score)]))
-    types = {"correct": pa.bool_(), "top": best, "shares": pa.map_(text, score)}
+    objects = pa.list_(pa.struct([("label", text), ("score", score), ("box", pa.list_(score))]))
+    types = {"correct": pa.bool_(), "top": best, "shares": pa.map_(text, score), "objects": objects}
+    types |= {"count": pa.int32(), "counts": pa.map_(text, pa.int32())}
     types |= dict.fromkeys(("confidence", "score", "spread"), score)
     if "score" in columns:
         types["target"] = score

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from striate.cli.drawn import Folder, Sheet
     from striate.results import Failure, Result
 
+LABELS = 5  # told on a line, unless asked for more or fewer
 TOLD_MOST = 5  # failures told one by one; all are in --out
 
 
@@ -26,7 +27,7 @@ def predict(
     /,
     *sources: str,
     limit: int | None = None,
-    top: int = 5,
+    top: int | None = None,
     json: bool = False,
     out: Path | None = None,
     draw: Path | None = None,
@@ -46,7 +47,7 @@ def predict(
     limit
         Stop after this many pictures.
     top
-        How many labels to give for each picture.
+        How many labels (5 by default) or objects (all by default) to give for each picture.
     json
         Print JSON Lines, one object a picture.
     out
@@ -134,11 +135,11 @@ def _count(counts: Counter[str], result: Any) -> None:
         counts["correct"] += result.correct
 
 
-def _print_line(result: Any, top: int, unreadable: int) -> None:
+def _print_line(result: Any, top: int | None, unreadable: int) -> None:
     from striate.results import Failure
 
     if not isinstance(result, Failure):
-        print(result.describe(top))
+        print(result.describe(top or LABELS))
     elif unreadable <= TOLD_MOST:
         say(f"skipped {result}")
 

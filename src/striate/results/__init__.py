@@ -1,0 +1,20 @@
+"""What a prediction is: typed results that print, draw, save and become JSON."""
+
+from striate.results.classification import Classification
+from striate.results.detections import Detections
+from striate.results.rating import Rating
+from striate.results.result import Failure, Result, as_pillow, save_picture, save_result
+from striate.results.words import percent, visible
+
+__all__ = [
+    "Classification",
+    "Detections",
+    "Failure",
+    "Rating",
+    "Result",
+    "as_pillow",
+    "percent",
+    "save_picture",
+    "save_result",
+    "visible",
+]
