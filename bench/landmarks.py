@@ -32,7 +32,7 @@ from striate.tasks.keypoints.task import HEADS, Keypoints
 PAIRS = 3  # seeds
 BATCH = 16
 SQUEEZENET = "squeezenet1_0-imagenet.safetensors"
-SQUEEZENET_PIXELS = {"mean": (0.48235, 0.45882, 0.40784), "std": (0.0039216, 0.0039216, 0.0039216)}
+MEAN, STD = (0.48235, 0.45882, 0.40784), (0.0039216, 0.0039216, 0.0039216)  # of its pixels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,9 +71,9 @@ def trained(options: argparse.Namespace, seed: int) -> tuple[KeypointMetrics, Ke
     torch.manual_seed(seed)
     found = landmarks_csv.read(str(dataset("facial-keypoints")), 0.2, seed, False)
     pretrained = options.model == "squeezenet1_0" and not options.from_scratch
-    preprocess = Preprocess(
-        size=(options.size, options.size), fit="pad", **(SQUEEZENET_PIXELS if pretrained else {})
-    )
+    preprocess = Preprocess(size=(options.size, options.size), fit="pad")
+    if pretrained:
+        preprocess = preprocess.model_copy(update={"mean": MEAN, "std": STD})
     task = Keypoints(found.classes, head=options.head, stages=options.stages)
     weights = {"weights": SHARED / SQUEEZENET} if pretrained else {}
     network = task.build(options.model, 3, **weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -84,7 +84,9 @@ def trained(options: argparse.Namespace, seed: int) -> tuple[KeypointMetrics, Ke
     groups = [{"params": new, "lr": options.lr}] + ([{"params": old, "lr": 0.3 * options.lr}] if old else [])
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
     steps = options.epochs * (len(pictures) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [g["lr"] for g in groups], total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, [g["lr"] for g in groups], total_steps=steps, pct_start=0.1
+    )
     mirror = torch.tensor(task.symmetry)
     network.train()
     for epoch in range(options.epochs):

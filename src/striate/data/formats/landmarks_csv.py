@@ -46,8 +46,8 @@ def recognises(source: str) -> bool:
 def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset:
     """Pictures lie beside the CSV, or in `data/` or `images/` there.
 
-    Whoever is on a picture held out is on no picture of training: people are told by a column (person, subject, …), else
-    by names of pictures less the number at their end (`Luis_Fonsi_21.jpg`).
+    Whoever is on a picture held out is on no picture of training: people are told by a column (person, subject, …),
+    else by names of pictures less the number at their end (`Luis_Fonsi_21.jpg`).
 
     Raises:
         DataError: names the file and the line.
@@ -222,7 +222,8 @@ def _in_splits(
     if "val" in splits or not train or fraction <= 0:
         return splits, None
     who = [person for person, one in zip(people, said, strict=True) if (one or "train") == "train"]
-    by_person = len(set(who)) < len(who) and bool(held := hold_out_groups(who, fraction, seed))
+    held = hold_out_groups(who, fraction, seed) if len(set(who)) < len(who) else []
+    by_person = bool(held)
     if not by_person:  # every picture is somebody else's, or too few people to hold one out
         held = hold_out_groups([str(index) for index in range(len(who))], fraction, seed)
     if not held:
@@ -235,5 +236,8 @@ def _in_splits(
     }
     note = f"Held out {len(held):,} of {len(train):,} training pictures as val (seed {seed}"
     if by_person:
-        return splits, f"{note}): all pictures of {len({who[i] for i in held}):,} of {len(set(who)):,} people or things."
+        return (
+            splits,
+            f"{note}): all pictures of {len({who[i] for i in held}):,} of {len(set(who)):,} people or things.",
+        )
     return splits, f"{note})."

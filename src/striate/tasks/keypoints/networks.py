@@ -3,8 +3,8 @@
 Regression: DeepPose (Toshev & Szegedy, CVPR 2014, arXiv:1312.4659): coordinates come straight from the whole picture;
 later stages look at a crop around each point where the stage before put it, and correct it.
 Heat maps: a map a point on an upsampled feature map, as Xiao et al. (ECCV 2018, arXiv:1804.06208) with their three
-deconvolutions replaced by a feature pyramid's steps (Lin et al. 2017), which keep what fine maps know. Either their peak
-is taken, or (Nibali et al. 2018, arXiv:1801.07372) their centre of mass, which can be learnt straight from coordinates.
+deconvolutions replaced by a feature pyramid's steps (Lin et al. 2017), which keep what fine maps know. Either their
+peak is taken, or (Nibali et al. 2018, arXiv:1801.07372) their centre of mass, which coordinates themselves can teach.
 
 Coordinates are 0..1 of the network's picture, from its left and upper edge: of w columns, column i is at (i + 0.5) / w.
 """

@@ -1,4 +1,4 @@
-"""What is known of common sets of points: which swap places in a mirror, which are joined, what measures the picture."""
+"""What is known of common sets of points: which swap places in a mirror, which are joined, what measures errors."""
 
 from __future__ import annotations
 

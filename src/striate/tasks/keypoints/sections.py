@@ -13,7 +13,7 @@ from torch import Tensor
 from striate.data.sample import Sample
 from striate.errors import StriateError
 from striate.results import as_pillow
-from striate.results_keypoints_draft import draw_points
+from striate.results.keypoints import draw_points
 from striate.tasks.keypoints.metrics import FAILED, KeypointMetrics
 from striate.tasks.section import BLUE, GREY, ORANGE, RED, Figure, PictureCard, Section, Table
 

@@ -16,7 +16,7 @@ from striate.config import Preprocess
 from striate.data.sample import Points, Sample
 from striate.errors import DataError, UsageError
 from striate.results import Result
-from striate.results_keypoints_draft import Keypoints as KeypointsResult
+from striate.results.keypoints import Keypoints as KeypointsResult
 from striate.tasks.keypoints.metrics import KeypointMetrics
 from striate.tasks.keypoints.networks import Heatmaps, PointOutputs, Regression, gaussians, nearby, peaks
 from striate.tasks.keypoints.schemes import scheme_of
@@ -123,11 +123,11 @@ class Keypoints:
             assert outputs.points is not None
             off = (outputs.points - truth[:, None]).abs().sum(3).sum(1)  # [B, K]
             return {"loss": mean(off)}
-        shape = outputs.maps.shape[2:]
+        rows, columns = outputs.maps.shape[2:]
         if outputs.points is None:
-            return {"loss": mean((outputs.maps - gaussians(truth, *shape, HEAT_SIGMA)).square().sum((2, 3)))}
+            return {"loss": mean((outputs.maps - gaussians(truth, rows, columns, HEAT_SIGMA)).square().sum((2, 3)))}
         distance = mean(2 * (outputs.points[:, -1] - truth).square().sum(2).clamp(min=1e-12).sqrt())
-        divergence = mean(jensen_shannon(outputs.maps, gaussians(truth, *shape, SOFT_SIGMA)))
+        divergence = mean(jensen_shannon(outputs.maps, gaussians(truth, rows, columns, SOFT_SIGMA)))
         return {"loss": distance + divergence, "distance": distance, "divergence": divergence}
 
     def settle(self, outputs: PointOutputs, sizes: Tensor, preprocess: Preprocess) -> Tensor:

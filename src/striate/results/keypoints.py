@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from striate.results import as_pillow, save_result, visible
+from striate.results.result import as_pillow, save_result
+from striate.results.words import visible
 from striate.sources import Source
 
 UNSURE = 0.2  # points below are drawn hollow
@@ -60,11 +61,11 @@ class Keypoints:
         """Points are near or far, never right or wrong."""
         return None
 
-    def to_dict(self, top: int = 5) -> dict[str, Any]:
-        """JSON-able (RFC 8259: no NaN): source, sure, and each point by its name as x, y, sure."""
+    def to_dict(self, top: int | None = None) -> dict[str, Any]:
+        """JSON-able (RFC 8259: no NaN): source, sure, and each point by its name as x, y, sure; `top`: so many points."""
         points = {
             name: [_rounded(value, digits) for value, digits in zip(row, (2, 2, 4), strict=True)]
-            for name, row in zip(self.names, self.points.tolist(), strict=True)
+            for name, row in list(zip(self.names, self.points.tolist(), strict=True))[:top]
         }
         return {"source": self.source.name, "sure": _rounded(self.sure, 4), "points": points}
 
@@ -129,7 +130,9 @@ def draw_points(
     pen = ImageDraw.Draw(picture)
     rows = [(x * factor, y * factor, sure) for x, y, sure in points.tolist()]
     there = [True] * len(rows) if shown is None else shown.tolist()
-    there = [is_shown and math.isfinite(x) and math.isfinite(y) for is_shown, (x, y, _) in zip(there, rows, strict=True)]
+    there = [
+        is_shown and math.isfinite(x) and math.isfinite(y) for is_shown, (x, y, _) in zip(there, rows, strict=True)
+    ]
     finite = [(x, y) for (x, y, _), is_there in zip(rows, there, strict=True) if is_there]
     # by the distance that the points span, not by the picture: a face may be a small part of it
     span = max((max(axis) - min(axis) for axis in zip(*finite, strict=True)), default=0.0) if finite else 0.0
