@@ -30,7 +30,7 @@ from striate.tasks.keypoints.metrics import KeypointMetrics
 from striate.tasks.keypoints.task import HEADS, Keypoints
 
 PAIRS = 3  # seeds
-BATCH = 16
+BATCH = 8
 SQUEEZENET = "squeezenet1_0-imagenet.safetensors"
 MEAN, STD = (0.48235, 0.45882, 0.40784), (0.0039216, 0.0039216, 0.0039216)  # of its pixels
 

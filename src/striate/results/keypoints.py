@@ -62,7 +62,7 @@ class Keypoints:
         return None
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
-        """JSON-able (RFC 8259: no NaN): source, sure, and each point by its name as x, y, sure; `top`: so many points."""
+        """JSON-able (RFC 8259: no NaN): source, sure, each point by its name as x, y, sure; `top`: so many."""
         points = {
             name: [_rounded(value, digits) for value, digits in zip(row, (2, 2, 4), strict=True)]
             for name, row in list(zip(self.names, self.points.tolist(), strict=True))[:top]

@@ -80,7 +80,7 @@ class LocalizeMetrics:
         return said, truth
 
     def of_pictures(self) -> dict[str, Tensor]:
-        """Of every picture, [N] each: bool `there`, `seen`, `named` and `right` (all of it); float64 `iou`, 0 if none."""
+        """Of every picture, [N] each: `there`, `seen`, `named`, `right` (in all) are bool, `iou` float64, 0 if none."""
         said, truth = self.gathered()
         there, seen = truth[:, 4] >= 0, said[:, 4] >= self.threshold
         named = (said[:, 5:].argmax(1) == truth[:, 4].long()) & there
