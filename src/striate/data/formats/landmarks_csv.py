@@ -82,7 +82,7 @@ def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset
         said.append(_split(where, cells, columns, image))
     if not samples:
         raise DataError(f"{file}: no rows below the header; write one line a picture: image,x0,y0,x1,y1…")
-    splits, note = _in_splits(samples, people, said, val_fraction, seed)
+    splits, note = in_splits(samples, people, said, val_fraction, seed)
     known = sum(int((sample.target.values[:, 2] > 0).sum()) for sample in samples)
     notes = [f"Read as CSV of landmarks ({file.name}); task: keypoints, {len(names)} points a picture."]
     if unknown := len(samples) * len(names) - known:
@@ -210,7 +210,7 @@ def _split(where: str, cells: list[str], columns: Columns, image: str) -> str:
     return SPLIT_NAMES[cell.lower()]
 
 
-def _in_splits(
+def in_splits(
     samples: list[Sample], people: list[str], said: list[str], fraction: float, seed: int
 ) -> tuple[dict[str, list[Sample]], str | None]:
     """Samples by split, `val` taken from `train` where none is said, and how it was taken."""
