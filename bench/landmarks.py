@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stages", type=int, default=1)
     parser.add_argument("--model", default="squeezenet1_0")
     parser.add_argument("--from-scratch", action="store_true", help="without the ImageNet weights")
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--keep", help="write drawn pictures here")
 
 
@@ -87,7 +87,7 @@ def trained(options: argparse.Namespace, seed: int) -> tuple[KeypointMetrics, Ke
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [g["lr"] for g in groups], total_steps=steps, pct_start=0.1
     )
-    mirror = torch.tensor(task.symmetry)
+    mirror = torch.tensor(task.pairs)
     network.train()
     for epoch in range(options.epochs):
         order, total = torch.randperm(len(pictures)), 0.0

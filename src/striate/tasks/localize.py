@@ -24,6 +24,7 @@ from striate.tasks.detect.outputs import collate_objects
 from striate.tasks.localize_metrics import LocalizeMetrics
 from striate.tasks.localize_sections import sections
 from striate.tasks.section import Section
+from striate.tasks.task import Task
 
 LOSSES = ("likely", "squared")
 SMOOTH = 0.05  # of the picture: below, the box's L1 is a parabola
@@ -56,7 +57,7 @@ class Localizer(nn.Module):
         return LocalizeOutputs(self.backbone(images), (images.shape[-2], images.shape[-1]))
 
 
-class Localize:
+class Localize(Task):
     """Targets: float [B, 1, 7], the object as `striate.tasks.detect.outputs` has it; class -1 where there is none.
 
     Args:
@@ -67,7 +68,6 @@ class Localize:
 
     name = "localize"
     result: ClassVar[type[Result]] = Detections
-    independent = False
     spatial: ClassVar[bool] = True
 
     def __init__(self, classes: Sequence[str], loss: str = "likely", threshold: float = 0.5) -> None:
@@ -78,6 +78,10 @@ class Localize:
             raise UsageError(f'loss "{loss}" is not known; there are {", ".join(LOSSES)}')
         self.kind = loss
         self.threshold = threshold
+
+    @property
+    def independent(self) -> bool:
+        return False
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def test_arguments_build_the_task_again_and_wrong_ones_are_told():
     task = Keypoints(("a", "b"), head="regression", stages=3, symmetry=[1, 0])
     again = Keypoints(task.classes, **json.loads(json.dumps(task.arguments)))
     assert again.arguments == task.arguments
-    assert again.symmetry == (1, 0)
+    assert again.pairs == (1, 0)
     with pytest.raises(UsageError, match="head"):
         Keypoints(NAMES, head="heat")
     with pytest.raises(UsageError, match="stages"):

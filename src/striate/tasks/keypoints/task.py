@@ -1,6 +1,6 @@
 """Keypoints: where K named points of a face, a body or a thing are (lecture D3).
 
-Which head is the default was measured on 190 training faces (`python -m bench landmarks`).
+The default head learns from coordinates and from maps at once, which few pictures need (`python -m bench landmarks`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from striate.tasks.keypoints.networks import Heatmaps, PointOutputs, Regression,
 from striate.tasks.keypoints.schemes import scheme_of
 from striate.tasks.keypoints.sections import sections
 from striate.tasks.section import Section
+from striate.tasks.task import Task
 
 HEADS = ("soft", "heatmap", "regression")
 SOFT_SIGMA = 1.0  # cells, of the Gaussian that a soft map should look like (Nibali et al. 2018, section 5.2)
 HEAT_SIGMA = 1.5  # cells, of the heat that is taught; 2 in Xiao et al. 2018 for maps twice as large
 
 
-class Keypoints:
+class Keypoints(Task):
     """Targets: float [B, K, 3], x, y in pixels of the network's picture and 1 where the point is known, else 0.
 
     Args:
@@ -41,7 +42,6 @@ class Keypoints:
 
     name = "keypoints"
     result: ClassVar[type[Result]] = KeypointsResult
-    independent = False
     spatial: ClassVar[bool] = True
 
     def __init__(
@@ -58,11 +58,11 @@ class Keypoints:
         self.stages = stages
         self._symmetry = None if symmetry is None else list(symmetry)
         self.scheme = scheme_of(self.classes, symmetry)
+        self.pairs = self.scheme.mirror  # None where unknown: then pictures must not be mirrored
 
     @property
-    def symmetry(self) -> tuple[int, ...] | None:
-        """Which point each one becomes in a mirror; None where unknown: then pictures must not be mirrored."""
-        return self.scheme.mirror
+    def independent(self) -> bool:
+        return False
 
     @property
     def arguments(self) -> dict[str, Any]:
