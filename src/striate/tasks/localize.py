@@ -17,6 +17,7 @@ from torchvision.ops import box_convert, generalized_box_iou_loss
 from striate.backbones import MODELS, create_model
 from striate.backbones.backbone import WithAuxiliary
 from striate.config import Preprocess
+from striate.data.geometry import to_picture
 from striate.data.sample import PLAIN, Objects, Sample
 from striate.errors import DataError, UsageError
 from striate.results import Detections, Result
@@ -167,8 +168,6 @@ class Localize(Task):
         Args:
             sizes: int64 [B, 2], height and width of the pictures as they were read.
         """
-        from striate.data.geometry import to_picture
-
         values = outputs.values
         assert isinstance(values, Tensor)  # auxiliary classifiers are for training only
         values = values.float().cpu()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from striate.config import Preprocess
+from striate.data.geometry import to_picture
 from striate.data.sample import Points, Sample
 from striate.errors import DataError, UsageError
 from striate.results import Result
@@ -138,8 +139,6 @@ class Keypoints(Task):
         Args:
             sizes: int64 [B, 2], height and width of the pictures as they were read.
         """
-        from striate.data.geometry import to_picture
-
         sure: Tensor | None = None
         if outputs.points is None:
             assert outputs.maps is not None
