@@ -11,6 +11,7 @@ BENCHMARKS = {
     "startup": "`striate --help` as a whole process",
     "transfer": "SqueezeNet's ImageNet weights on few ants and bees: features, finetune, from scratch; curves",
     "score": "photo scores on an imitation of AVA: real photographs made worse by degrees",
+    "landmarks": "68 points of faces, on people never seen, against the mean face",
     "depth": "plain-20 and -56 against residual-20 and -56 on cifar10-jpg: training error, curves",
     "emotion": "mini-Xception on faces of fer2013: trained here, and its authors' Keras weights converted",
     "families": "every family against torchvision or timm, same layout and weights: forward and training",

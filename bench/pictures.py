@@ -16,6 +16,7 @@ INSIDE = {  # archive -> the data set's folder within it
     "mnist": "mnist-idx",
     "imagenet-samples": "imagenet-1k-samples",
     "fer2013": "fer2013-jpg",
+    "facial-keypoints": "facial-keypoints-ytf",
     "weights": "weights",
 }
 

@@ -2,6 +2,7 @@
 
 from striate.results.classification import Classification
 from striate.results.detections import Detections
+from striate.results.keypoints import Keypoints
 from striate.results.rating import Rating
 from striate.results.result import Failure, Result, as_pillow, save_picture, save_result
 from striate.results.words import percent, visible
@@ -10,6 +11,7 @@ __all__ = [
     "Classification",
     "Detections",
     "Failure",
+    "Keypoints",
     "Rating",
     "Result",
     "as_pillow",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from striate.data.formats import ava, builtin, folder, idx, labels_csv, vision
+from striate.data.formats import ava, builtin, folder, idx, labels_csv, landmarks_csv, landmarks_dlib, vision
 from striate.data.sample import Dataset
 from striate.errors import DataError, did_you_mean
 
@@ -24,6 +24,8 @@ READERS = {
     "builtin": Reader(builtin.recognises, builtin.read),
     "torchvision": Reader(vision.recognises, vision.read),
     "ava": Reader(ava.recognises, ava.read),
+    "landmarks": Reader(landmarks_csv.recognises, landmarks_csv.read),
+    "dlib": Reader(landmarks_dlib.recognises, landmarks_dlib.read),
     "csv": Reader(labels_csv.recognises, labels_csv.read),
     "idx": Reader(idx.recognises, idx.read),
     "folder": Reader(folder.recognises, folder.read),

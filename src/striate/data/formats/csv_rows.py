@@ -52,8 +52,8 @@ class Row:
 
 def read_rows(file: Path, split: str) -> tuple[list[Row], Kind, list[str] | None]:
     """The rows of one CSV, what its cells are, and the classes or grades if its columns name them."""
-    records = _records(file)
-    line, header = next(records, (0, []))
+    lines = records(file)
+    line, header = next(lines, (0, []))
     if not header:
         raise DataError(f"{file}: is empty; write a header image,label and one line a picture")
     image_at, label_at, split_at, flags_at = _columns(file, line, header)
@@ -64,7 +64,7 @@ def read_rows(file: Path, split: str) -> tuple[list[Row], Kind, list[str] | None
         kind = "votes" if all(_is_number(name) for name in names) else "labels"
     elif header[label_at].lower() in SCORE_COLUMNS:
         kind = "score"
-    for line, cells in records:
+    for line, cells in lines:
         where = f"{file}, line {line}"
         if len(cells) != len(header):
             raise DataError(f"{where}: {len(cells)} cells, the header has {len(header)}; quote cells with commas")
@@ -101,7 +101,7 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _records(file: Path) -> Iterator[tuple[int, list[str]]]:
+def records(file: Path) -> Iterator[tuple[int, list[str]]]:
     """(line it starts in, cells) of every record that is not empty; the header is the first."""
     text = _text(file)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), strict=True)

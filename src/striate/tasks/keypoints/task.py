@@ -1,0 +1,184 @@
+"""Keypoints: where K named points of a face, a body or a thing are (lecture D3).
+
+The default head learns from coordinates and from maps at once, which few pictures need (`python -m bench landmarks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from striate.config import Preprocess
+from striate.data.geometry import to_picture
+from striate.data.sample import Points, Sample
+from striate.errors import DataError, UsageError
+from striate.results import Result
+from striate.results.keypoints import Keypoints as KeypointsResult
+from striate.tasks.keypoints.metrics import KeypointMetrics
+from striate.tasks.keypoints.networks import Heatmaps, PointOutputs, Regression, gaussians, nearby, peaks
+from striate.tasks.keypoints.schemes import scheme_of
+from striate.tasks.keypoints.sections import sections
+from striate.tasks.section import Section
+from striate.tasks.task import Task
+
+HEADS = ("soft", "heatmap", "regression")
+SOFT_SIGMA = 1.0  # cells, of the Gaussian that a soft map should look like (Nibali et al. 2018, section 5.2)
+HEAT_SIGMA = 1.5  # cells, of the heat that is taught; 2 in Xiao et al. 2018 for maps twice as large
+
+
+class Keypoints(Task):
+    """Targets: float [B, K, 3], x, y in pixels of the network's picture and 1 where the point is known, else 0.
+
+    Args:
+        classes: the K points' names.
+        head: `soft`, centres of mass of heat maps; `heatmap`, their peaks; `regression`, coordinates themselves.
+        stages: of regression: 1, or 2 or 3 for corrections from crops around the points.
+        symmetry: K indices, which point each becomes in a mirror; known for 300-W's 68 and COCO's 17 points and by
+            names with left and right in them.
+    """
+
+    name = "keypoints"
+    result: ClassVar[type[Result]] = KeypointsResult
+    spatial: ClassVar[bool] = True
+
+    def __init__(
+        self, classes: Sequence[str], head: str = "soft", stages: int = 1, symmetry: Sequence[int] | None = None
+    ) -> None:
+        self.classes = tuple(classes)
+        if not self.classes:
+            raise DataError("task keypoints needs at least one point")
+        if head not in HEADS:
+            raise UsageError(f'head "{head}" is not known; there are {", ".join(HEADS)}')
+        if stages not in (1, 2, 3) or (stages > 1 and head != "regression"):
+            raise UsageError(f"stages must be 1, or with head regression 2 or 3, not {stages}")
+        self.head = head
+        self.stages = stages
+        self._symmetry = None if symmetry is None else list(symmetry)
+        self.scheme = scheme_of(self.classes, symmetry)
+        self.pairs = self.scheme.mirror  # None where unknown: then pictures must not be mirrored
+
+    @property
+    def independent(self) -> bool:
+        return False
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        given = {} if self._symmetry is None else {"symmetry": self._symmetry}
+        return {"head": self.head, "stages": self.stages, **given}
+
+    def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
+        count = len(self.classes)
+        if self.head == "regression":
+            return Regression(architecture, count, in_channels, self.stages, **arguments)
+        return Heatmaps(architecture, count, in_channels, self.head == "soft", **arguments)
+
+    def collate(self, targets: Sequence[Points | None]) -> Tensor:
+        """[B, K, 3]; all 0 where unlabelled, and where a point is unknown."""
+        found = torch.zeros(len(targets), len(self.classes), 3)
+        for row, target in zip(found, targets, strict=True):
+            if target is not None:
+                known = target.values[:, 2:] > 0
+                row.copy_(torch.where(known, target.values, torch.zeros(())))
+        return found
+
+    def dense(self, targets: Tensor) -> Tensor:
+        raise UsageError("places cannot be mixed: mixup and cutmix are for labels; leave them at 0")
+
+    def class_counts(self, targets: Tensor) -> Tensor:
+        """In how many pictures each point is known, float [K]."""
+        return (targets[..., 2] > 0).sum(0).float()
+
+    def sample_weights(self, targets: Tensor) -> Tensor:
+        """All alike: pictures have no classes here."""
+        return torch.ones(len(targets))
+
+    def loss(
+        self,
+        outputs: PointOutputs,
+        targets: Tensor,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The mean over known points; heat maps cannot teach points outside the picture and leave them out.
+
+        `soft`: distance plus the Jensen-Shannon divergence of map and Gaussian (Nibali et al., equations 6, 8 and 11),
+        in their units, where a picture is 2 wide. `heatmap`: squared error, summed over a map. `regression`: L1, summed
+        over stages. Weights are the points'; there is nothing to smooth.
+        """
+        height, width = outputs.size
+        truth = targets[..., :2] / targets.new_tensor([width, height])
+        known = targets[..., 2] > 0
+        if outputs.maps is not None:
+            known = known & ((truth >= 0) & (truth <= 1)).all(2)
+        weights = known.float() if class_weights is None else known * class_weights
+        whole = weights.sum().clamp(min=1)
+
+        def mean(of_points: Tensor) -> Tensor:
+            return (of_points.where(known, torch.zeros_like(of_points)) * weights).sum() / whole
+
+        if outputs.maps is None:
+            assert outputs.points is not None
+            off = (outputs.points - truth[:, None]).abs().sum(3).sum(1)  # [B, K]
+            return {"loss": mean(off)}
+        rows, columns = outputs.maps.shape[2:]
+        if outputs.points is None:
+            return {"loss": mean((outputs.maps - gaussians(truth, rows, columns, HEAT_SIGMA)).square().sum((2, 3)))}
+        distance = mean(2 * (outputs.points[:, -1] - truth).square().sum(2).clamp(min=1e-12).sqrt())
+        divergence = mean(jensen_shannon(outputs.maps, gaussians(truth, rows, columns, SOFT_SIGMA)))
+        return {"loss": distance + divergence, "distance": distance, "divergence": divergence}
+
+    def settle(self, outputs: PointOutputs, sizes: Tensor, preprocess: Preprocess) -> Tensor:
+        """float32 [B, K, 3] on the CPU: x, y in pixels of the pictures as they were read, and how sure, 0..1.
+
+        Regression does not know how sure it is and says 1.
+
+        Args:
+            sizes: int64 [B, 2], height and width of the pictures as they were read.
+        """
+        sure: Tensor | None = None
+        if outputs.points is None:
+            assert outputs.maps is not None
+            points, sure = peaks(outputs.maps.float())
+        else:
+            points = outputs.points[:, -1].float()
+            if outputs.maps is not None:
+                sure = nearby(outputs.maps.float(), points)
+        sure = torch.ones_like(points[..., 0]) if sure is None else sure.clamp(0, 1)
+        height, width = outputs.size
+        pixels = (points * points.new_tensor([width, height])).cpu()
+        return torch.cat((to_picture(pixels, sizes.cpu(), preprocess), sure.cpu()[..., None]), 2)
+
+    def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
+        """Nothing: every point is always given."""
+
+    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
+        if threshold is not None:
+            raise UsageError("a threshold is for models that say whether something is there; this one says where")
+        return [
+            KeypointsResult(source=source, names=self.classes, points=row, lines=self.scheme.lines)
+            for source, row in zip(sources, outputs.float().cpu(), strict=True)
+        ]
+
+    def metrics(self) -> KeypointMetrics:
+        return KeypointMetrics(self.classes, self.scheme)
+
+    def sections(
+        self, metrics: KeypointMetrics, samples: Sequence[Sample], read: Callable[[Sample], Tensor]
+    ) -> list[Section]:
+        return sections(metrics, samples, read)
+
+
+def jensen_shannon(maps: Tensor, heat: Tensor) -> Tensor:
+    """Divergence of softmax maps [B, K, h, w] and of heat, brought to the sum 1: [B, K], 0..log 2."""
+    said = maps.flatten(2).log_softmax(2)
+    heat = heat.flatten(2)
+    taught = (heat / heat.sum(2, keepdim=True).clamp(min=1e-12)).clamp(min=1e-12).log()
+    middle = torch.logaddexp(said, taught) - torch.tensor(2.0).log()
+    both = F.kl_div(middle, said, reduction="none", log_target=True) + F.kl_div(
+        middle, taught, reduction="none", log_target=True
+    )
+    return both.sum(2) / 2
