@@ -26,7 +26,7 @@ _OBJECT = """	<object>
 
 
 def write(root: Path, classes: tuple[str, ...], splits: dict[str, list[Placed]]) -> list[str]:
-    """Pixels count from 1 and the last one is in the box: xmin is the left edge + 1. A crowd is difficult, with <crowd>."""
+    """Pixels count from 1 and a box holds its last: xmin is the left edge + 1. A crowd is difficult, with <crowd>."""
     masks = points = 0
     (root / "Annotations").mkdir()
     (root / SETS).mkdir(parents=True)

@@ -167,11 +167,11 @@ def _unseen(classes: Sequence[str], splits: dict[str, list[Sample]]) -> list[str
         split: set(torch.cat([sample.target.labels for sample in samples]).unique().tolist())
         for split, samples in splits.items()
     }
-    notes: list[str] = []
+    notes = []
     for split in ("val", "test"):
         strange = sorted(seen.get(split, set()) - seen["train"]) if "train" in seen else []
         if strange:
-            listed = ", ".join(classes[label] for label in strange[:5]) + ", …" * (len(strange) > 5)
+            listed = ", ".join([classes[label] for label in strange[:5]] + ["…"] * (len(strange) > 5))
             notes.append(f"Classes of {split} without a box in train: {listed}.")
     return notes
 

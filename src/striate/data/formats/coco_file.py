@@ -124,12 +124,13 @@ def _entries(file: Path, content: dict[str, Any], key: str) -> list[dict[str, An
     return entries
 
 
-def _identity(file: Path, key: str, index: int, entry: dict[str, Any], field: str = "id") -> Any:
-    value = entry.get(field)
-    if type(value) not in (int, str):
-        said = f"is {shown(value)}" if field in entry else "is missing"
+def _identities(file: Path, key: str, entries: list[dict[str, Any]], field: str = "id") -> list[Any]:
+    values = [entry.get(field) for entry in entries]
+    if not set(map(type, values)) <= {int, str}:
+        index = next(index for index, value in enumerate(values) if type(value) not in (int, str))
+        said = f"is {shown(values[index])}" if field in entries[index] else "is missing"
         raise DataError(f"{file}, {key}[{index}]: {field} {said}; a whole number is needed")
-    return value
+    return values
 
 
 def _check_once(file: Path, key: str, what: str, values: list[Any]) -> None:
@@ -144,7 +145,7 @@ def _check_once(file: Path, key: str, what: str, values: list[Any]) -> None:
 
 def _categories(file: Path, content: dict[str, Any]) -> dict[Any, str]:
     entries = _entries(file, content, "categories")
-    ids = [_identity(file, "categories", index, entry) for index, entry in enumerate(entries)]
+    ids = _identities(file, "categories", entries)
     names = [class_name(entry.get("name"), f"{file}, categories[{at}]: name") for at, entry in enumerate(entries)]
     _check_once(file, "categories", "id", ids)
     _check_once(file, "categories", "name", names)
@@ -154,7 +155,7 @@ def _categories(file: Path, content: dict[str, Any]) -> dict[Any, str]:
 
 
 def _places(file: Path, images: list[dict[str, Any]]) -> dict[Any, int]:
-    ids = [_identity(file, "images", index, entry) for index, entry in enumerate(images)]
+    ids = _identities(file, "images", images)
     _check_once(file, "images", "id", ids)
     return {identity: index for index, identity in enumerate(ids)}
 
@@ -177,7 +178,7 @@ def _rows(
     file: Path, listed: list[dict[str, Any]], place: dict[Any, int], left_out: Counter[str]
 ) -> tuple[list[int], list[int]]:
     """Indices of the annotations whose picture is listed, and the indices of those pictures."""
-    pictures = [_identity(file, "annotations", index, entry, "image_id") for index, entry in enumerate(listed)]
+    pictures = _identities(file, "annotations", listed, "image_id")
     ids = [entry.get("id") for entry in listed]
     if not set(map(type, ids)) <= {int, str, type(None)}:
         wrong = next(index for index, value in enumerate(ids) if type(value) not in (int, str, type(None)))
@@ -194,7 +195,8 @@ def _rows(
 
 
 def _labels(file: Path, listed: list[dict[str, Any]], rows: list[int], categories: dict[Any, str]) -> list[Any]:
-    labels = [_identity(file, "annotations", row, listed[row], "category_id") for row in rows]
+    everything = _identities(file, "annotations", listed, "category_id")
+    labels = [everything[row] for row in rows]
     if not set(labels) <= set(categories):
         at = next(index for index, label in enumerate(labels) if label not in categories)
         said = f"{file}, annotations[{rows[at]}]: category_id {shown(labels[at])}"
@@ -220,6 +222,8 @@ def _boxes(file: Path, listed: list[dict[str, Any]], rows: list[int], masks: lis
 def _kinds(file: Path, listed: list[dict[str, Any]], rows: list[int]) -> np.ndarray:
     def flags(key: str) -> np.ndarray:
         values = [listed[row].get(key) or 0 for row in rows]
+        if not any(values):
+            return np.zeros(len(values), dtype=bool)
         if not set(map(type, values)) <= {int, bool} or not set(values) <= {0, 1}:
             at = next(
                 index for index, value in enumerate(values) if type(value) not in (int, bool) or value not in (0, 1)

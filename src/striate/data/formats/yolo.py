@@ -276,12 +276,12 @@ def _has_boxes(folder: Path) -> bool:
 
 
 def _text_files(folder: Path) -> Iterator[Path]:
-    """Text files in a folder; in `labels/` also those deeper in."""
-    for place, folders, names in os.walk(folder):
-        if folder.name != "labels":
-            folders.clear()
-        found = (name for name in sorted(names) if name.endswith(".txt") and name.lower() not in NAME_FILES)
-        yield from (path for name in found if (path := Path(place, name)).is_file())
+    """Text files in a folder; of `labels/` also those in its folders."""
+    for name in _names(folder):
+        if name.endswith(".txt") and name.lower() not in NAME_FILES and (folder / name).is_file():
+            yield folder / name
+    for name in _names(folder) if folder.name == "labels" else ():
+        yield from _text_files(folder / name)
 
 
 def _names(folder: Path) -> list[str]:
