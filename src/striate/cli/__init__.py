@@ -11,7 +11,7 @@ COMMANDS = {
     "evaluate": ("striate.cli.evaluate:evaluate", "Judge a trained model on labelled pictures."),
     "robustness": ("striate.cli.robustness:robustness", "Judge a model on pictures made harder by degrees."),
     "predict": ("striate.cli.predict:predict", "Say what is on pictures."),
-    "data": ("striate.cli.data:app", "Check and show a data set."),
+    "data": ("striate.cli.data:app", "Check, show and convert a data set."),
     "lr-find": ("striate.cli.lr_find:lr_find", "Find a learning rate: a picture and a suggestion."),
     "convert": ("striate.cli.convert:convert", "Turn anybody's weights into a model file."),
     "models": ("striate.cli.models:models", "List the networks, or search them."),

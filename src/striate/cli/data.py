@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from striate.data.sample import Dataset, Sample
     from striate.data.transforms import Transform
 
-app = App(name="data", help="Check and show a data set.")
+app = App(name="data", help="Check, show and convert a data set.")
+app.command("striate.cli.data_convert:convert", name="convert", help="Write data of boxes in another format.")
 
 
 @app.command

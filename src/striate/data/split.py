@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from striate.data.sample import Sample, Votes
+from striate.data.sample import Objects, Points, Sample, Votes, classes_of
 from striate.data.seeds import seed_of
 
 # what people call splits → what we call them
@@ -24,14 +24,15 @@ def stratified_split(targets: Sequence[Any], fraction: float, seed: int) -> tupl
 
     With one label a sample, every class of n gives floor or ceil of `n * fraction`, at least 1 and never its last;
     a class with one sample stays. With several labels, the shares are approximate (Sechidis et al., 2011, "On the
-    stratification of multi-label data"). Of scores, ranked from worst to best, one in every 1/fraction is held out. The
-    same targets and seed give the same split.
+    stratification of multi-label data"); of objects, the set of classes on a picture counts. Of scores, ranked from
+    worst to best, one in every 1/fraction is held out. The same targets and seed give the same split.
 
     Args:
-        targets: of each sample: a class index, a tuple of them, votes, or None where unlabelled.
+        targets: of each sample: a class index, a tuple of them, votes, objects, points, or None where unlabelled.
         fraction: to hold out, 0..1.
         seed: of the choice.
     """
+    targets = [_grouping(target) for target in targets]
     order = list(range(len(targets)))
     random.Random(seed_of(seed, "split")).shuffle(order)
     if any(isinstance(target, Votes) for target in targets):
@@ -61,6 +62,13 @@ def hold_out(
     result = {"train": [train[index] for index in stay], "val": [train[index] for index in held]}
     result |= {name: samples for name, samples in splits.items() if name != "train"}
     return result, f"Held out {len(held):,} of {len(train):,} training pictures as val (stratified, seed {seed})."
+
+
+def _grouping(target: Any) -> Any:
+    """What a target is grouped by: of objects their classes, each once; points are all alike."""
+    if isinstance(target, Objects):
+        return tuple(sorted(set(classes_of(target))))
+    return None if isinstance(target, Points) else target
 
 
 def _hold_classes(targets: Sequence[Hashable], order: list[int], fraction: float) -> set[int]:

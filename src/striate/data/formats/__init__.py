@@ -8,7 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from striate.data.formats import ava, builtin, folder, idx, labels_csv, landmarks_csv, landmarks_dlib, vision
+from striate.data.formats import (
+    ava,
+    boxes_csv,
+    builtin,
+    coco,
+    folder,
+    idx,
+    labels_csv,
+    landmarks_csv,
+    landmarks_dlib,
+    vision,
+    voc,
+    yolo,
+)
 from striate.data.sample import Dataset
 from striate.errors import DataError, did_you_mean
 
@@ -26,6 +39,10 @@ READERS = {
     "ava": Reader(ava.recognises, ava.read),
     "landmarks": Reader(landmarks_csv.recognises, landmarks_csv.read),
     "dlib": Reader(landmarks_dlib.recognises, landmarks_dlib.read),
+    "coco": Reader(coco.recognises, coco.read),
+    "voc": Reader(voc.recognises, voc.read),
+    "yolo": Reader(yolo.recognises, yolo.read),
+    "boxes-csv": Reader(boxes_csv.recognises, boxes_csv.read),
     "csv": Reader(labels_csv.recognises, labels_csv.read),
     "idx": Reader(idx.recognises, idx.read),
     "folder": Reader(folder.recognises, folder.read),
@@ -33,7 +50,9 @@ READERS = {
 
 LAYOUTS = (
     "a folder with one folder a class, or with train/ and val/ of such; a CSV with columns image,label or image,score; "
-    "AVA.txt with images/; IDX files (*-images-idx3-ubyte); or a name: " + ", ".join([*builtin.NAMES, *vision.SETS])
+    "AVA.txt with images/; IDX files (*-images-idx3-ubyte); of boxes, COCO's JSON (annotations/instances_train.json), "
+    "PASCAL VOC's XML (Annotations/ with JPEGImages/), YOLO's data.yaml, a CSV image,x1,y1,x2,y2,label; or a name: "
+    + ", ".join([*builtin.NAMES, *vision.SETS])
 )
 
 
@@ -50,7 +69,7 @@ def read_dataset(source: str, *, val_fraction: float, seed: int, download: bool)
     if path.is_dir():
         raise DataError(f"{source}: {_inside(path)}. What is understood: {LAYOUTS}")
     if path.exists():
-        raise DataError(f"{source}: a file that is no CSV. What is understood: {LAYOUTS}")
+        raise DataError(f"{source}: a file that is no CSV, JSON or YAML. What is understood: {LAYOUTS}")
     beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = did_you_mean(path.name, [*beside, *builtin.NAMES, *vision.SETS])
     raise DataError(f"{source}: no such file, folder or data set.{near} What is understood: {LAYOUTS}")

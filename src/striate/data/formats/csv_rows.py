@@ -52,8 +52,8 @@ class Row:
 
 def read_rows(file: Path, split: str) -> tuple[list[Row], Kind, list[str] | None]:
     """The rows of one CSV, what its cells are, and the classes or grades if its columns name them."""
-    lines = records(file)
-    line, header = next(lines, (0, []))
+    records = read_records(file)
+    line, header = next(records, (0, []))
     if not header:
         raise DataError(f"{file}: is empty; write a header image,label and one line a picture")
     image_at, label_at, split_at, flags_at = _columns(file, line, header)
@@ -82,7 +82,7 @@ def read_rows(file: Path, split: str) -> tuple[list[Row], Kind, list[str] | None
             labels = tuple(dict.fromkeys(part.strip() for part in cells[label_at].split(";") if part.strip()))
             if ";" in cells[label_at]:
                 kind = "labels"
-        named = split if split_at is None else _split_name(where, cells[split_at])
+        named = split if split_at is None else split_name(where, cells[split_at])
         rows.append(Row(file, line, cells[image_at], labels, named, votes))
     return rows, kind, names or None
 
@@ -93,18 +93,18 @@ def names_pictures(file: Path) -> bool:
             header = lines.readline()
     except (OSError, UnicodeDecodeError):
         return False
-    columns = {name.strip().strip('"').lower() for name in header.split(_delimiter(header))}
+    columns = {name.strip().strip('"').lower() for name in header.split(delimiter(header))}
     return not columns.isdisjoint(IMAGE_COLUMNS) and not columns.isdisjoint((*LABEL_COLUMNS, *SCORE_COLUMNS))
 
 
-def _delimiter(header: str) -> str:
+def delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def records(file: Path) -> Iterator[tuple[int, list[str]]]:
+def read_records(file: Path) -> Iterator[tuple[int, list[str]]]:
     """(line it starts in, cells) of every record that is not empty; the header is the first."""
     text = _text(file)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text.partition("\n")[0]), strict=True)
     line = 0
     try:
         for cells in reader:
@@ -188,7 +188,7 @@ def _votes(where: str, names: list[str], cells: list[str]) -> tuple[float, ...]:
     return votes
 
 
-def _split_name(where: str, cell: str) -> str:
+def split_name(where: str, cell: str) -> str:
     if cell.lower() not in SPLIT_NAMES:
         raise DataError(f'{where}: "{cell}" is no split; write train, val or test.{did_you_mean(cell, SPLIT_NAMES)}')
     return SPLIT_NAMES[cell.lower()]

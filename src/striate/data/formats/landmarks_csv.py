@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from striate.data.formats.csv_rows import IMAGE_COLUMNS, SPLIT_COLUMNS, records
+from striate.data.formats.csv_rows import IMAGE_COLUMNS, SPLIT_COLUMNS, read_records
 from striate.data.sample import Dataset, Points, Sample
 from striate.data.seeds import seed_of
 from striate.data.split import SPLIT_NAMES
@@ -54,7 +54,7 @@ def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset
     """
     file = _file_of(Path(source))
     assert file is not None
-    lines = records(file)
+    lines = read_records(file)
     line, header = next(lines, (0, []))
     columns = columns_of(header, file)
     if columns is None:
