@@ -25,6 +25,7 @@ FLOORS = {
     "images": 2,
     "model_file": 2,
     "data": 3,
+    "video": 3,
     "layers": 3,
     "backbones": 4,
     "sources": 4,

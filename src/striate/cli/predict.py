@@ -15,7 +15,7 @@ from striate.cli.terminal import err, say, wrote
 from striate.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from striate.cli.drawn import Folder, Sheet
+    from striate.cli.drawn import Folder, Sheet, Video
     from striate.results import Failure, Result
 
 LABELS = 5  # told on a line, unless asked for more or fewer
@@ -43,7 +43,7 @@ def predict(
     model
         A model file, or the folder of a run.
     sources
-        Pictures: files, folders, patterns, URLs, or a data set with a split (`digits:test`).
+        Pictures: files, folders, patterns, URLs, video files, or a data set with a split (`digits:test`).
     limit
         Stop after this many pictures.
     top
@@ -53,7 +53,7 @@ def predict(
     out
         Write results here: a name ending in .jsonl, .csv or .parquet, or a folder.
     draw
-        Draw results: a picture file for a contact sheet, a folder for one picture each.
+        Draw results: a picture file for a contact sheet, a folder for one picture each; of a video a video (.mp4).
     batch
         Pictures computed at once.
     device
@@ -86,7 +86,7 @@ def predict(
             columns = loaded.task.result.columns
             write = stack.enter_context(open_writer(target, columns=columns, top=top, overwrite=overwrite))
             files.append(target)
-        drawer = _drawer(draw, overwrite, str(model)) if draw is not None else None
+        drawer = _drawer(draw, overwrite, str(model), sources, stack) if draw is not None else None
         results = loaded.predict_stream(islice(found, limit), batch=batch, threshold=threshold)
         for result in _with_progress(results):
             _count(counts, result)
@@ -160,14 +160,24 @@ def _next_command(model: Path, sources: tuple[str, ...], counts: Counter[str], f
         return shlex.join(["striate", "evaluate", str(model), sources[0]])
     if files or not counts["predicted"]:
         return None
+    from striate.video import is_video
+
     named = shlex.join(sources) if len(sources) <= 2 else "PICTURES"  # a shell has spelt out a pattern
-    return f"{shlex.join(['striate', 'predict', str(model)])} {named} --out results.csv --draw drawn.png"
+    drawn = "drawn.mp4" if len(sources) == 1 and is_video(sources[0]) else "drawn.png"
+    return f"{shlex.join(['striate', 'predict', str(model)])} {named} --out results.csv --draw {drawn}"
 
 
-def _drawer(path: Path, overwrite: bool, title: str) -> Folder | Sheet:
-    """A name with an ending is one sheet, any other a folder."""
-    from striate.cli.drawn import Folder, Sheet
+def _drawer(
+    path: Path, overwrite: bool, title: str, sources: tuple[str, ...], stack: ExitStack
+) -> Folder | Sheet | Video:
+    """A name with an ending is one sheet or video, any other a folder."""
+    from striate.cli.drawn import Folder, Sheet, Video
+    from striate.video import is_video
 
+    if is_video(path):
+        video = Video(path, overwrite, sources)
+        stack.enter_context(video.writer)
+        return video
     return Sheet(path, overwrite, title) if path.suffix else Folder(path, overwrite)
 
 
