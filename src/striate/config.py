@@ -44,6 +44,11 @@ class Augment(Settings):
     rotate: float = Field(default=0.0, ge=0, le=180, description="degrees, either way")
     shear: float = Field(default=0.0, ge=0, le=60, description="degrees, either way")
     scale: tuple[float, float] = (1.0, 1.0)
+    shift: float = Field(default=0.0, ge=0, le=0.5, description="boxes and points: moved by up to this share of a side")
+    mosaic: float = Field(default=0.0, ge=0, le=1, description="boxes: probability of four pictures in one")
+    multi_scale: tuple[float, float] = Field(
+        default=(1.0, 1.0), description="boxes: each batch at a random one of these times the size, in steps of 32"
+    )
     colour: float = Field(default=0.0, ge=0, le=1, description="strength of brightness, contrast, saturation jitter")
     erase: float = Field(default=0.0, ge=0, le=1, description="probability of random erasing")
 

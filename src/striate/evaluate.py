@@ -64,20 +64,27 @@ def evaluate_model(
     """
     chosen, samples = labelled_samples(model, data, split, download)
     preprocess = model.card.preprocess
-    targets = model.task.collate([sample.target for sample in samples])
-    pictures = Split(samples, targets, preprocess, workers=0)
+    task = model.task
+    targets = task.collate([sample.target for sample in samples])
+    pictures = Split(samples, targets, preprocess, workers=0, collate=task.collate if task.spatial else None)
     normalize = Normalize(preprocess).to(model.device)
-    metrics = model.task.metrics()
+    metrics = task.metrics()
     model.module.eval()
     order: list[int] = []
-    for part in pictures.in_order(batch or (64 if max(preprocess.size) > 64 else 512)):
+    for part in pictures.in_order(batch or judging_batch(preprocess.size)):
         images = part.images.to(model.device).contiguous(memory_format=torch.channels_last)
-        metrics.update(model.module(normalize(images)).float().cpu(), part.targets)
+        outputs = task.settle(model.module(normalize(images)), part.sizes, preprocess)
+        metrics.update(outputs, pictures.targets[part.indices])
         order += part.indices.tolist()
         pictures.skipped.extend(part.skipped)
     judged = [pictures.samples[index] for index in order]
-    sections = model.task.sections(metrics, judged, read_sample)
+    sections = task.sections(metrics, judged, read_sample)
     return Evaluation(chosen, metrics.compute(), metrics, judged, pictures.skipped, sections)
+
+
+def judging_batch(size: tuple[int, int]) -> int:
+    """Pictures judged at once: what a processor's caches and a small GPU's memory bear."""
+    return 512 if max(size) <= 64 else max(1, min(64, 64 * 256 * 256 // (size[0] * size[1])))
 
 
 def labelled_samples(

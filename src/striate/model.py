@@ -125,6 +125,7 @@ class Model:
             eval_transform(preprocess),
             partial(self.task.decode, threshold=threshold),
             found,
+            settle=partial(self.task.settle, preprocess=preprocess),
             device=self.device,
             batch=automatic_batch(preprocess.size, self.device) if batch == "auto" else _positive("batch", batch),
             workers=automatic_workers() if workers == "auto" else _positive("workers", workers),

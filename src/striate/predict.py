@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from striate.results import Failure, Result
 from striate.sources import Source
 
 Decode = Callable[[Tensor, list[Source]], Sequence[Result]]
+Settle = Callable[[Any, Tensor], Tensor]  # a network's outputs and the pictures' sizes [B, 2] → float32 on the CPU
 
 
 def predict_stream(
@@ -24,6 +25,7 @@ def predict_stream(
     decode: Decode,
     sources: Iterable[Source],
     *,
+    settle: Settle,
     device: torch.device,
     batch: int,
     workers: int,
@@ -36,21 +38,23 @@ def predict_stream(
     Args:
         network: uint8 [B, C, h, w] → outputs, in evaluation mode, on `device`; normalises by itself.
         prepare: uint8 [1 or 3, H, W] → uint8 [C, h, w]; called in worker threads.
-        decode: outputs and their sources → results.
+        decode: settled outputs and their sources → results.
+        settle: what is kept of outputs: `Task.settle`.
         on_error: what to do about a picture that cannot be read.
 
     Raises:
         DataError: with `on_error="raise"`, when its turn comes.
     """
 
-    def read(source: Source) -> Tensor:
-        return prepare(source.load())
+    def read(source: Source) -> Picture:
+        picture = source.load()
+        return Picture(prepare(picture), (picture.shape[-2], picture.shape[-1]))
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="striate-read")
     try:
-        waiting: deque[tuple[Source, Future[Tensor]]] = deque()
+        waiting: deque[tuple[Source, Future[Picture]]] = deque()
         entries: list[Source | Failure] = []
-        pictures: list[Tensor] = []
+        pictures: list[Picture] = []
         remaining = iter(sources)
         while True:
             while len(waiting) < batch + workers and (source := next(remaining, None)) is not None:
@@ -65,12 +69,17 @@ def predict_stream(
                         raise
                     entries.append(Failure(source, str(error)))
             if len(entries) == batch or not waiting:
-                yield from _judge(network, decode, entries, pictures, device, on_error)
+                yield from _judge(network, settle, decode, entries, pictures, device, on_error)
                 entries, pictures = [], []
                 if not waiting:
                     return
     finally:  # also when the caller stops early or presses Ctrl-C: nothing more is begun
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Picture(NamedTuple):
+    pixels: Tensor  # uint8 [C, h, w], as the network sees it
+    size: tuple[int, int]  # height and width as it was read
 
 
 def automatic_batch(size: tuple[int, int], device: torch.device) -> int:
@@ -87,9 +96,10 @@ def automatic_workers() -> int:
 
 def _judge(
     network: nn.Module,
+    settle: Settle,
     decode: Decode,
     entries: list[Source | Failure],
-    pictures: list[Tensor],
+    pictures: list[Picture],
     device: torch.device,
     on_error: str,
 ) -> list[Result | Failure]:
@@ -97,7 +107,8 @@ def _judge(
     if not pictures:
         return [entry for entry in entries if isinstance(entry, Failure)]
     sources = [entry for entry in entries if isinstance(entry, Source)]
-    outputs = forward(network, torch.stack(pictures), device)
+    sizes = torch.tensor([picture.size for picture in pictures])
+    outputs = forward(network, torch.stack([picture.pixels for picture in pictures]), device, settle, sizes)
     sound = outputs.isfinite().flatten(1).all(1).tolist()
     results = iter(zip(decode(outputs, sources), sound, strict=True))
     judged: list[Result | Failure] = []
@@ -116,14 +127,35 @@ def _judge(
     return judged
 
 
-def forward(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """uint8 [B, C, h, w] → outputs on the CPU, float32; a batch too large for the GPU's memory is halved."""
+def as_they_are(outputs: Any, sizes: Tensor) -> Tensor:
+    return outputs.float().cpu()
+
+
+def forward(
+    network: nn.Module,
+    images: Tensor,
+    device: torch.device,
+    settle: Settle = as_they_are,
+    sizes: Tensor | None = None,
+) -> Tensor:
+    """uint8 [B, C, h, w] → settled outputs on the CPU, float32; a batch too large for the GPU's memory is halved.
+
+    Args:
+        sizes: int64 [B, 2], of the pictures as they were read; what the network sees when not given.
+    """
+    if sizes is None:
+        sizes = torch.tensor([images.shape[-2:]]).expand(len(images), 2)
     try:
         with torch.inference_mode():
             batch = images.to(device, memory_format=torch.channels_last)
-            return network(batch).float().cpu()
+            return settle(network(batch), sizes)
     except torch.OutOfMemoryError:
         if len(images) == 1:
             raise
     half = len(images) // 2
-    return torch.cat([forward(network, images[:half], device), forward(network, images[half:], device)])
+    return torch.cat(
+        [
+            forward(network, images[:half], device, settle, sizes[:half]),
+            forward(network, images[half:], device, settle, sizes[half:]),
+        ]
+    )

@@ -2,7 +2,7 @@
 
 Sets that fit are decoded once. Of those, sets whose pictures the network sees at one size and whose augmentation is
 plain geometry are kept as one uint8 tensor and augmented a batch at a time; all else goes, picture by picture, through
-torchvision's transforms in worker processes.
+torchvision's transforms in worker processes. Targets that are places in the picture move with it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from torch.utils.data import DataLoader
 
 from striate.config import Augment, Preprocess
 from striate.data.batch_augment import batch_augment, batchable
+from striate.data.geometry import Target, fitting, moved, scaling
+from striate.data.reader import Read, Reader, Unread, as_they_are, read_sample
 from striate.data.sample import Sample
 from striate.data.seeds import seed_of
+from striate.data.spatial import TrainPlaced, resized_batch, without_masks
 from striate.data.transforms import eval_transform, train_transform
 from striate.errors import DataError, ImageError
-from striate.images import read_image
 
 CACHE_BYTES = 4 * 2**30
 CACHE_SHORTER_SIDE = 1.5  # of the network's size: keeps room for random crops without keeping 12-megapixel photos
@@ -33,21 +35,20 @@ CACHE_SHORTER_SIDE = 1.5  # of the network's size: keeps room for random crops w
 
 @dataclass
 class Batch:
-    """images uint8 [B, C, H, W]; targets as the task collates them; indices int64 [B] into the split."""
+    """One step's pictures.
+
+    Attributes:
+        images: uint8 [B, C, H, W].
+        targets: as the task collates them; places in pixels of `images`.
+        indices: int64 [B], into the split.
+        sizes: int64 [B, 2], height and width of the pictures as they were read.
+    """
 
     images: Tensor
     targets: Tensor
     indices: Tensor
+    sizes: Tensor
     skipped: list[str] = field(default_factory=list)
-
-
-def read_sample(sample: Sample) -> Tensor:
-    """The picture of a sample, uint8 [3, H, W] from a file, [C, H, W] as it is from memory.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    return sample.image if isinstance(sample.image, Tensor) else read_image(sample.image)
 
 
 def epoch_order(count: int, seed: int, epoch: int, weights: Tensor | None = None) -> Tensor:
@@ -74,12 +75,14 @@ class Split:
 
     Args:
         samples: of one split.
-        targets: the same, as the task collates them, [N, ...].
+        targets: the same, as the task collates them, [N, ...]; places in pixels of the pictures as they are read.
         preprocess: the size and channels that the network sees.
         augment: for training; None for judging.
         cache: decode once and keep; `auto` when it fits.
         workers: processes that read ahead when pictures are not kept as one tensor.
         seed: of order and augmentation.
+        collate: of a task whose targets are places: makes the batch's targets of those that moved with their pictures.
+        pairs: of landmarks, which becomes which in the mirror.
     """
 
     def __init__(
@@ -91,9 +94,12 @@ class Split:
         cache: bool | str = "auto",
         workers: int = 0,
         seed: int = 0,
+        collate: Callable[[Sequence[Any]], Tensor] | None = None,
+        pairs: tuple[int, ...] | None = None,
     ) -> None:
         self.samples = list(samples)
         self.targets = targets
+        self.collate = collate
         self.preprocess = preprocess
         self.augment = augment
         self.workers = workers
@@ -101,8 +107,13 @@ class Split:
         self.skipped: list[str] = []
         self.stack: Tensor | None = None  # uint8 [N, C, H, W]
         self.pictures: list[Tensor] | None = None
+        self.sizes = torch.zeros(len(self.samples), 2, dtype=torch.int64)  # of pictures as read, where they are kept
+        self.places: list[Target] = []  # targets in pixels of what is kept
         self.fixed = eval_transform(preprocess)
-        self.transform = self.fixed if augment is None else train_transform(augment, preprocess)
+        if collate is not None and augment is not None:
+            self.transform: Any = TrainPlaced(augment, preprocess, pairs)
+        else:
+            self.transform = self.fixed if augment is None else train_transform(augment, preprocess)
         self._loader: DataLoader[Any] | None = None
         self._sampler = _Rows()
         if cache is True or (cache == "auto" and self._bytes() < CACHE_BYTES):
@@ -114,7 +125,7 @@ class Split:
     @property
     def at_one_size(self) -> bool:
         """The batch path serves: judging, or training with plain geometry on pictures as they are."""
-        return self.augment is None or batchable(self.augment)
+        return self.augment is None or (self.collate is None and batchable(self.augment))
 
     def _bytes(self) -> int:
         height, width = self.preprocess.size
@@ -125,29 +136,44 @@ class Split:
         """Read everything once, in threads; what cannot be read is dropped and remembered in `skipped`."""
         prepare = self.fixed if self.at_one_size else _shrink(self.preprocess)
 
-        def read(sample: Sample) -> Tensor | ImageError:
+        def read(sample: Sample) -> tuple[Tensor, torch.Size] | ImageError:
             try:
-                return prepare(read_sample(sample))
+                picture = read_sample(sample)
             except ImageError as error:
                 return error
+            return prepare(picture), picture.shape[-2:]
 
         if all(isinstance(sample.image, Tensor) for sample in self.samples):
             pictures = [read(sample) for sample in self.samples]
         else:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 pictures = list(pool.map(read, self.samples))
-        good = [index for index, picture in enumerate(pictures) if isinstance(picture, Tensor)]
-        self.skipped = [str(picture) for picture in pictures if not isinstance(picture, Tensor)]
+        good = [index for index, picture in enumerate(pictures) if isinstance(picture, tuple)]
+        self.skipped = [str(picture) for picture in pictures if not isinstance(picture, tuple)]
         if not good:
             raise DataError(f"none of the {len(self.samples)} pictures could be read; the first: {self.skipped[0]}")
         if self.skipped:
             self.samples = [self.samples[index] for index in good]
             self.targets = self.targets[good]
-        kept = [picture for picture in pictures if isinstance(picture, Tensor)]
+        kept, sizes = zip(*(picture for picture in pictures if isinstance(picture, tuple)), strict=True)
+        self.sizes = torch.tensor(sizes, dtype=torch.int64)
         if self.at_one_size:
             self.stack = torch.stack(kept)
         else:
-            self.pictures = kept
+            self.pictures = list(kept)
+        if self.collate is not None:
+            self.places = [
+                self._placed_at_once(sample, size, picture)
+                for sample, size, picture in zip(self.samples, sizes, kept, strict=True)
+            ]
+
+    def _placed_at_once(self, sample: Sample, size: tuple[int, int], picture: Tensor) -> Target:
+        """A target in pixels of the picture that is kept: fitted for good, or only made smaller."""
+        target = without_masks(sample.target)
+        if self.at_one_size:
+            return moved(target, fitting(size, self.preprocess), self.preprocess.size)
+        height, width = picture.shape[-2:]
+        return moved(target, scaling(width / size[1], height / size[0]), (height, width))
 
     def batches(
         self,
@@ -178,7 +204,11 @@ class Split:
             if self.augment is not None:
                 generator = torch.Generator().manual_seed(seed_of(self.seed, "augment", epoch, number, rank))
                 images = batch_augment(images, self.augment, generator)
-            yield Batch(images, self.targets[indices], indices)
+            if self.collate is None:
+                targets = self.targets[indices]
+            else:
+                targets = self.collate([self.places[index] for index in rows[number]])
+            yield Batch(images, targets, indices, self.sizes[indices])
 
     def _from_workers(self, rows: list[list[int]], epoch: int, start: int) -> Iterator[Batch]:
         """Through a DataLoader; should a worker die, the rest is read in this process, with the same result."""
@@ -186,27 +216,40 @@ class Split:
             self._sampler.rows = [[(epoch, index) for index in row] for row in rows[start:]]
             if self._loader is None:
                 self._loader = DataLoader(
-                    _Reader(self),
+                    Reader(self),
                     batch_sampler=self._sampler,
                     num_workers=self.workers,
-                    collate_fn=_as_they_are,
+                    collate_fn=as_they_are,
                     persistent_workers=self.workers > 0,
                     pin_memory=torch.cuda.is_available(),
                 )
             try:
                 for results in _without_signal(self._loader):
                     start += 1
-                    good = [(index, image) for index, image in results if isinstance(image, Tensor)]
-                    skipped = [str(image) for _, image in results if not isinstance(image, Tensor)]
+                    skipped = [result.error for result in results if isinstance(result, Unread)]
+                    good = [result for result in results if isinstance(result, Read)]
                     if good:
-                        indices = torch.tensor([index for index, _ in good])
-                        images = torch.stack([image for _, image in good])
-                        yield Batch(images, self.targets[indices], indices, skipped)
+                        yield self._batch(good, epoch, start, skipped)
             except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
                 if self.workers == 0 or not _tells_of_death(error):
                     raise
                 self.skipped.append(f"a reading process died ({error}); going on without reading processes")
                 self.workers, self._loader = 0, None
+
+    def _batch(self, good: list[Read], epoch: int, number: int, skipped: list[str]) -> Batch:
+        indices = torch.tensor([read.row for read in good])
+        images = torch.stack([read.picture for read in good])
+        sizes = torch.tensor([read.size for read in good], dtype=torch.int64)
+        if self.collate is None:
+            return Batch(images, self.targets[indices], indices, sizes, skipped)
+        targets = [read.target for read in good]
+        if self.augment is not None and self.augment.multi_scale != (1.0, 1.0):
+            generator = torch.Generator().manual_seed(seed_of(self.seed, "scale", epoch, number))
+            low, high = self.augment.multi_scale
+            factor = low + (high - low) * float(torch.rand((), generator=generator))
+            height, width = (max(32, round(side * factor / 32) * 32) for side in self.preprocess.size)
+            images, targets = resized_batch(images, targets, (height, width))
+        return Batch(images, self.collate(targets), indices, sizes, skipped)
 
 
 def _tells_of_death(error: Exception) -> bool:
@@ -237,30 +280,6 @@ class _Rows:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-class _Reader(torch.utils.data.Dataset[Any]):
-    """What worker processes run: (epoch, index) → (index, picture or message)."""
-
-    def __init__(self, split: Split) -> None:
-        self.samples, self.pictures = split.samples, split.pictures
-        self.transform, self.seed, self.random = split.transform, split.seed, split.augment is not None
-
-    def __getitem__(self, place: tuple[int, int]) -> tuple[int, Tensor | str]:
-        epoch, index = place
-        try:
-            picture = self.pictures[index] if self.pictures is not None else read_sample(self.samples[index])
-        except ImageError as error:
-            return index, str(error)
-        if not self.random:
-            return index, self.transform(picture)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_of(self.seed, "augment", epoch, index))
-            return index, self.transform(picture)
-
-
-def _as_they_are(results: list[tuple[int, Tensor | str]]) -> list[tuple[int, Tensor | str]]:
-    return results
 
 
 def _shrink(preprocess: Preprocess) -> Callable[[Tensor], Tensor]:

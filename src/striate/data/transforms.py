@@ -51,7 +51,7 @@ def train_transform(augment: Augment, preprocess: Preprocess) -> Transform:
                 preprocess.size, scale=augment.crop_scale, interpolation=_mode(preprocess), antialias=True
             )
         )
-        steps.append(partial(_with_channels, channels=preprocess.channels))
+        steps.append(partial(with_channels, channels=preprocess.channels))
     else:
         steps.append(eval_transform(preprocess))
     if augment.mirror:
@@ -127,7 +127,7 @@ def fit_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]
 def _prepare(image: Tensor, preprocess: Preprocess) -> Tensor:
     if tuple(image.shape[-2:]) != preprocess.size:
         image = _fit(image, preprocess)
-    return _with_channels(image, preprocess.channels)
+    return with_channels(image, preprocess.channels)
 
 
 def _fit(image: Tensor, preprocess: Preprocess) -> Tensor:
@@ -142,7 +142,7 @@ def _fit(image: Tensor, preprocess: Preprocess) -> Tensor:
     return image
 
 
-def _with_channels(image: Tensor, channels: int) -> Tensor:
+def with_channels(image: Tensor, channels: int) -> Tensor:
     if image.shape[0] == channels:
         return image
     return luma(image) if channels == 1 else image.repeat(3, 1, 1)

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
@@ -216,7 +217,9 @@ def measure_robustness(
             samples[index] for index in sorted(torch.randperm(len(samples), generator=generator)[:limit].tolist())
         ]
     task, preprocess = model.task, model.card.preprocess
-    pictures = Split(samples, task.collate([sample.target for sample in samples]), preprocess)
+    targets = task.collate([sample.target for sample in samples])
+    pictures = Split(samples, targets, preprocess, collate=task.collate if task.spatial else None)
+    settle = partial(task.settle, preprocess=preprocess)
     network = nn.Sequential(Normalize(preprocess), model.module).eval().to(model.device)
     grades = {name: graded(DISTURBANCES[name].strengths, strengths) for name in names}
     kinds = [("", 0.0)] + [(name, strength) for name in names for strength in grades[name]]
@@ -235,8 +238,8 @@ def measure_robustness(
         sources = [Source(members[at].name, members[at].image, named(members[at].target, task.classes)) for at in rows]
         for name, strength in kinds:
             images = disturb(batch.images, name, strength, seed, places) if name else batch.images
-            outputs = forward(network, images, model.device)
-            metrics[name, strength].update(outputs, batch.targets)
+            outputs = forward(network, images, model.device, settle, batch.sizes)
+            metrics[name, strength].update(outputs, pictures.targets[batch.indices])
             for candidate, result in zip(found, task.decode(outputs[rows], sources), strict=True):
                 candidate.results[name, strength] = result
         candidates += found

@@ -18,9 +18,10 @@ from striate.tasks.calibration import fit_temperature, tune_thresholds
 from striate.tasks.classification_metrics import ClassificationMetrics
 from striate.tasks.classification_sections import sections
 from striate.tasks.section import Section
+from striate.tasks.task import Task
 
 
-class Classify:
+class Classify(Task):
     """Targets: [B] int64; or float [B, K] when a picture may have several labels, or labels are mixed."""
 
     name = "classify"

@@ -20,6 +20,7 @@ from striate.results import Rating, Result
 from striate.tasks.score_metrics import ScoreMetrics, mean_and_spread
 from striate.tasks.score_sections import sections
 from striate.tasks.section import Section
+from striate.tasks.task import Task
 
 NEARLY_NOTHING = 1e-12  # under the root, whose slope at 0 is infinite
 
@@ -35,7 +36,7 @@ def earth_movers_distance(logits: Tensor, shares: Tensor) -> Tensor:
     return (difference.square().mean(1) + NEARLY_NOTHING).sqrt()
 
 
-class Score:
+class Score(Task):
     """How people grade a picture. Targets: float [B, K], the share of votes that each grade got.
 
     `classes` are the grades, numbers as text, from low to high.
@@ -43,7 +44,6 @@ class Score:
 
     name = "score"
     result: ClassVar[type[Result]] = Rating
-    independent = False
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
@@ -51,6 +51,10 @@ class Score:
             self.grades = torch.tensor([float(grade) for grade in classes])
         except ValueError:
             raise DataError(f"task score needs numbers as classes, not {', '.join(self.classes[:5])}") from None
+
+    @property
+    def independent(self) -> bool:
+        return False
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from striate.config import Recipe
-from striate.data.loaders import read_sample
+from striate.data.reader import read_sample
 from striate.errors import StriateError
+from striate.evaluate import judging_batch
 from striate.model_file import read_model, write_model
 from striate.train.job import Job, make_split, prepare, save
 from striate.train.loop import across_processes, outputs_of, train_epoch
@@ -131,15 +132,14 @@ def stopped_early(job: Job) -> bool:
 def end_epoch(job: Job, progress: TrainingProgress, seconds: float, seen: int) -> None:
     """Validate, keep the weights if they are the best so far, write the row, move to the next epoch."""
     trainer, place = job.trainer, job.trainer.place
-    outputs, targets, _ = outputs_of(trainer.averaged, trainer, job.val, eval_batch(job))
+    judged = outputs_of(trainer.averaged, trainer, job.val, eval_batch(job))
     metrics = job.task.metrics()
-    metrics.update(outputs, targets)
+    metrics.update(judged.outputs, judged.targets)
     values = metrics.compute()
-    val_loss = float(job.task.loss(outputs, targets)["loss"])
     row = {
         "epoch": place.epoch + 1,
         "train_loss": across_processes(trainer.accelerator, place.loss_sum) / max(place.batch, 1),
-        "val_loss": val_loss,
+        **({} if judged.loss is None else {"val_loss": judged.loss}),
         **{f"val_{name}": value for name, value in values.items()},
         "lr": trainer.lr,
         "images_per_second": seen * trainer.accelerator.num_processes / seconds,
@@ -162,7 +162,7 @@ def end_epoch(job: Job, progress: TrainingProgress, seconds: float, seen: int) -
 
 
 def eval_batch(job: Job) -> int:
-    return max(int(job.recipe.batch), 64 if max(job.preprocess.size) > 64 else 512)
+    return max(int(job.recipe.batch), judging_batch(job.preprocess.size))
 
 
 def finish(job: Job) -> None:
@@ -175,18 +175,18 @@ def finish(job: Job) -> None:
         return
     weights, _ = read_model(run / "model.safetensors")
     trainer.model.load_state_dict(weights)
-    outputs, targets, _ = outputs_of(trainer.model, trainer, job.val, eval_batch(job), alone=True)
-    job.task.calibrate(outputs, targets)
+    answers = outputs_of(trainer.model, trainer, job.val, eval_batch(job), alone=True)
+    job.task.calibrate(answers.outputs, answers.targets)
     judged = "test" if "test" in job.dataset.splits else "val"
     data = job.val
     if judged == "test":
         data = make_split(job.dataset, "test", job.task, job.recipe, job.preprocess)
-    outputs, targets, indices = outputs_of(trainer.model, trainer, data, eval_batch(job), alone=True)
+        answers = outputs_of(trainer.model, trainer, data, eval_batch(job), alone=True)
     metrics = job.task.metrics()
-    metrics.update(outputs, targets)
+    metrics.update(answers.outputs, answers.targets)
     values = metrics.compute()
     write_model(run / "model.safetensors", weights, job.card(values))
-    samples = [data.samples[int(index)] for index in indices]
+    samples = [data.samples[int(index)] for index in answers.indices]
     skipped = list(dict.fromkeys([*job.train.skipped, *job.val.skipped, *data.skipped]))  # each picture once
     write_run_report(job, judged, metrics, job.task.sections(metrics, samples, read_sample), skipped)
     trainer.accelerator.wait_for_everyone()

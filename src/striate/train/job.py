@@ -108,8 +108,9 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
         raise UsageError("head neighbours looks pictures up by their features: it needs weights and transfer features")
     accelerator = make_accelerator(recipe)
     asked = recipe
+    task = create_task(dataset.task, classes=dataset.classes, **dataset.task_arguments)
     if state is None:
-        recipe, preprocess, notes = resolve(recipe, dataset, accelerator.device)
+        recipe, preprocess, notes = resolve(recipe, dataset, task, accelerator.device)
         notes = [
             f"{dataset.format} data for task {dataset.task}: {len(dataset.classes)} classes",
             *dataset.notes,
@@ -118,7 +119,6 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     else:
         preprocess, notes = Preprocess.model_validate(state["preprocess"]), []
     torch.set_num_threads(int(recipe.threads))  # recorded in the recipe: another number, another rounding
-    task = create_task(dataset.task, classes=dataset.classes, **dataset.task_arguments)
     if recipe.deterministic:
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.manual_seed(recipe.seed)
@@ -204,6 +204,8 @@ def make_split(dataset: Dataset, name: str, task: Task, recipe: Recipe, preproce
         cache=recipe.cache,
         workers=int(recipe.workers),
         seed=recipe.seed,
+        collate=task.collate if task.spatial else None,
+        pairs=task.pairs,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -66,6 +66,11 @@ class Trainer:
         return group["lr"] / group["scale"]
 
     @property
+    def takes_targets(self) -> bool:
+        """In training, the network itself looks at the targets (two-stage detectors draw their samples)."""
+        return getattr(self.model, "takes_targets", False)
+
+    @property
     def averaged(self) -> nn.Module:
         """The weights to judge and keep: the averaged ones where there are such."""
         return self.ema.module if self.ema is not None else self.model
@@ -108,7 +113,7 @@ def train_step(trainer: Trainer, batch: Batch) -> Tensor:
     if recipe.mixup or recipe.cutmix:
         generator = torch.Generator().manual_seed(seed_of(recipe.seed, "mix", place.epoch, place.batch))
         images, targets = mix(images, trainer.task.dense(targets), recipe.mixup, recipe.cutmix, generator)
-    outputs = trainer.net(images)
+    outputs = trainer.net(images, targets) if trainer.takes_targets else trainer.net(images)
     losses = trainer.task.loss(outputs, targets, recipe.label_smoothing, trainer.class_weights)
     loss = losses["loss"]
     if recipe.l1:
@@ -198,11 +203,19 @@ def refuse_non_finite(loss: Tensor, place: Place) -> None:
         )
 
 
+class Judged(NamedTuple):
+    """A whole split, in its order: settled outputs [N, …], targets as the samples have them [N, …], indices [N], and
+    the mean loss, None where judging makes none."""
+
+    outputs: Tensor
+    targets: Tensor
+    indices: Tensor
+    loss: float | None
+
+
 @torch.inference_mode()
-def outputs_of(
-    model: nn.Module, trainer: Trainer, data: Split, batch: int, alone: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs [N, …] float32, targets [N, …] and indices [N] of a whole split, on the CPU, in the split's order.
+def outputs_of(model: nn.Module, trainer: Trainer, data: Split, batch: int, alone: bool = False) -> Judged:
+    """What a network says of a split, on the CPU.
 
     Every process takes its share and all get the whole; `alone`, this one does it all while the others wait.
     Unreadable pictures are left out and remembered.
@@ -214,12 +227,17 @@ def outputs_of(
     for part in data.in_order(batch, rank, world):
         with accelerator.autocast():
             outputs = model(trainer.to_device(part.images))
-        shares.append((outputs.float().cpu(), part.targets, part.indices))
+        losses = trainer.task.loss(outputs, part.targets.to(accelerator.device))
+        kept = trainer.task.settle(outputs, part.sizes, data.preprocess)
+        loss = float(losses["loss"]) * len(kept) if losses else math.nan
+        shares.append((kept, part.indices, torch.tensor([loss], dtype=torch.float64)))
         data.skipped.extend(part.skipped)
     if world > 1:
         gathered: list[Any] = [None] * world
         torch.distributed.all_gather_object(gathered, shares)
         shares = [share for process in gathered for share in process]
-    outputs, targets, indices = (torch.cat(parts) for parts in zip(*shares, strict=True))
+    outputs, indices, losses = (torch.cat(parts) for parts in zip(*shares, strict=True))
     order = indices.argsort()
-    return outputs[order], targets[order], indices[order]
+    indices = indices[order]
+    mean = float(losses.sum()) / len(indices)
+    return Judged(outputs[order], data.targets[indices], indices, None if math.isnan(mean) else mean)

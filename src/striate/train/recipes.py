@@ -3,65 +3,32 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import torch
 
 from striate.backbones import is_chain
 from striate.backbones.public_weights import find_weights
 from striate.config import Augment, Preprocess, Recipe
-from striate.data.loaders import read_sample
-from striate.data.sample import Dataset, Sample
+from striate.data.facts import SMALL, Facts, look
+from striate.data.reader import read_sample
+from striate.data.sample import Dataset
 from striate.data.statistics import channel_statistics
 from striate.data.transforms import eval_transform
 from striate.device import can_compile, has_native_bf16, pick_precision
 from striate.errors import ImageError, UsageError
+from striate.tasks import Task
 from striate.train.optimizers import DEFAULT_WEIGHT_DECAY, default_lr
 
 FEW_EPOCHS = 10  # too few for strong augmentation to pay
 TINY = 16  # pixels
-SMALL = 64  # pixels: up to here pictures are used as they are, and kept in memory
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Networks for small grey pictures. Unpadded 3×3 convolutions spend nothing on the empty border: at 28×28 2.6 M
 # multiply-adds, 4,700 pictures a second trained on two AVX2 cores (`python -m bench mnist`).
 SMALL_NET = "(conv16p0-bn-relu)x2-pool-(conv32p0-bn-relu)x2-pool-conv64p0-bn-relu-flatten"  # from 24 pixels on
 TINY_NET = "(conv32-bn-relu)x2-pool-(conv64-bn-relu)x2-pool-conv128-bn-relu-gap"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the choices rest on."""
-
-    count: int  # training pictures
-    classes: int
-    height: int
-    width: int
-    one_size: bool
-    grey: bool
-
-    @property
-    def small(self) -> bool:
-        return self.one_size and max(self.height, self.width) <= SMALL
-
-
-def look(samples: list[Sample], classes: int, most: int = 64) -> Facts:
-    """Facts from up to `most` pictures spread over the split."""
-    sizes: list[tuple[int, int]] = []
-    grey = True
-    for sample in samples[:: max(1, len(samples) // most)][:most]:
-        try:
-            picture = read_sample(sample)
-        except ImageError:
-            continue
-        sizes.append((picture.shape[-2], picture.shape[-1]))
-        grey = grey and (picture.shape[0] == 1 or bool((picture == picture[:1]).all()))
-    if not sizes:
-        read_sample(samples[0])  # raises, naming the picture
-    heights, widths = zip(*sizes, strict=True)
-    return Facts(len(samples), classes, int(median(heights)), int(median(widths)), len(set(sizes)) == 1, grey)
 
 
 def augment_preset(name: str, facts: Facts) -> Augment:
@@ -88,10 +55,16 @@ def augment_preset(name: str, facts: Facts) -> Augment:
     return augment
 
 
-def resolve_augment(augment: Augment | str, dataset: Dataset, preprocess: Preprocess | None = None) -> Augment:
-    """The Augment that a recipe's `augment` stands for on this data set; `auto` is light where epochs are few."""
+def resolve_augment(augment: Augment | str, dataset: Dataset, own: dict[str, Augment] | None = None) -> Augment:
+    """The Augment that a recipe's `augment` stands for on this data set; `auto` is light where epochs are few.
+
+    Args:
+        own: the task's own presets.
+    """
     if isinstance(augment, Augment):
         return augment
+    if own is not None and augment in own:
+        return own[augment]
     facts = look(next(iter(dataset.splits.values())), len(dataset.classes))
     if augment == "auto":
         augment = "standard" if choose_epochs(facts) > FEW_EPOCHS else "light"
@@ -120,13 +93,15 @@ def choose_batch(facts: Facts, small: bool, device: torch.device) -> int:
     return min(most, facts.count, max(16, 2 ** ((facts.count // 20).bit_length() - 1)))
 
 
-def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> tuple[Recipe, Preprocess, list[str]]:
+def resolve(recipe: Recipe, dataset: Dataset, task: Task, device: torch.device) -> tuple[Recipe, Preprocess, list[str]]:
     """The recipe with nothing left to choose, how pictures enter the network, and what was chosen, in sentences.
 
     Raises:
         UsageError: settings that exclude each other.
     """
     facts = look(dataset.splits["train"], len(dataset.classes))
+    suggested = task.suggest(facts, device, bool(recipe.weights))
+    recipe, fitted = with_suggestions(recipe, suggested)
     chosen: dict[str, object] = {}
     model, architecture = recipe.model, ""
     if model == "auto":
@@ -135,15 +110,15 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> tuple[Rec
         model = architecture or choose_model(facts, device, bool(recipe.weights))
     published = find_weights(recipe.weights, model) if recipe.weights else None
     chosen["model"] = model
-    augment = resolve_augment(recipe.augment, dataset)
+    augment = resolve_augment(recipe.augment, dataset, suggested.get("augment"))
     chosen["augment"] = augment
 
     if published is not None and published.preprocess is not None and recipe.normalize == "auto":
-        preprocess = published.preprocess
+        preprocess = published.preprocess.model_copy(update=fitted)
         if recipe.size:
             preprocess = preprocess.model_copy(update={"size": (recipe.size, recipe.size)})
     else:
-        preprocess = choose_preprocess(facts, recipe, dataset, device)
+        preprocess = choose_preprocess(facts, recipe, dataset, device, fitted)
     size = preprocess.size
     small = max(size) <= SMALL
 
@@ -184,8 +159,27 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> tuple[Rec
     return recipe.model_copy(update=chosen), preprocess, notes
 
 
-def choose_preprocess(facts: Facts, recipe: Recipe, dataset: Dataset, device: torch.device) -> Preprocess:
-    """For a network that starts from nothing: the pictures' own size where it is small, and their own statistics."""
+def with_suggestions(recipe: Recipe, suggested: dict[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe with a task's suggestions wherever the user said nothing; and those that are Preprocess's."""
+    update = {
+        key: value
+        for key, value in suggested.items()
+        if key in Recipe.model_fields
+        and key not in ("augment", "size")
+        and (key not in recipe.model_fields_set or getattr(recipe, key) in ("auto", None, 0))
+    }
+    fitted = {key: suggested[key] for key in ("size", "fit", "fill") if key in suggested}
+    return recipe.model_copy(update=update), fitted
+
+
+def choose_preprocess(
+    facts: Facts, recipe: Recipe, dataset: Dataset, device: torch.device, fitted: dict[str, Any]
+) -> Preprocess:
+    """For a network that starts from nothing: the pictures' own size where it is small, and their own statistics.
+
+    Args:
+        fitted: what the task wants of `size`, `fit` and `fill`.
+    """
     side = recipe.size or (None if facts.small else (224 if device.type == "cuda" else 128))
     size = (side, side) if side else (facts.height, facts.width)
     channels = 1 if facts.grey else 3
@@ -198,6 +192,7 @@ def choose_preprocess(facts: Facts, recipe: Recipe, dataset: Dataset, device: to
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
     )
+    preprocess = preprocess.model_copy(update=fitted | ({"size": size} if recipe.size else {}))
     return _with_statistics(preprocess, recipe, dataset)
 
 

@@ -1,0 +1,190 @@
+"""The task: what is where. Detectors by name, and what they share: targets, thresholds, results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from striate.config import Augment, Preprocess
+from striate.data.facts import Facts
+from striate.data.geometry import to_picture
+from striate.data.sample import Objects, Sample
+from striate.errors import UsageError, did_you_mean
+from striate.results import Detections, Result
+from striate.tasks.detect.metrics import DetectionMetrics
+from striate.tasks.detect.outputs import Outputs, collate_objects
+from striate.tasks.detect.sections import sections
+from striate.tasks.section import Section
+from striate.tasks.task import Task
+
+SHOWN = 0.3  # the score from which a detection holds, before thresholds are chosen on validation
+
+
+class Detector(NamedTuple):
+    """One detector that has a name. `build` is `module:class` of this folder, imported when it is asked for."""
+
+    build: str
+    arguments: dict[str, Any]
+    backbone: str
+    about: str
+
+
+# a new detector: its file, and its line here
+DETECTORS: dict[str, Detector] = {
+    "fcos": Detector("fcos:FCOS", {}, "resnet18", "anchor-free, taught by alignment; the default"),
+    "fcos_resnet50_fpn": Detector(
+        "fcos:FCOS",
+        {"channels": 256, "convs": 4, "extra": "p6p7", "assignment": "centre"},
+        "resnet50",
+        "the paper's FCOS, as torchvision has it",
+    ),
+}
+DEFAULT = "fcos"
+
+
+class Detect(Task):
+    """Targets: float [B, M, 7]; outputs: what `striate.tasks.detect.outputs` says.
+
+    Args:
+        thresholds: from which score on a detection of each class holds; chosen on validation.
+    """
+
+    name = "detect"
+    result: ClassVar[type[Result]] = Detections
+    spatial: ClassVar[bool] = True
+
+    def __init__(self, classes: Sequence[str], thresholds: Sequence[float] | None = None) -> None:
+        self.classes = tuple(classes)
+        self.thresholds = list(thresholds) if thresholds is not None else None
+
+    @property
+    def independent(self) -> bool:
+        return True
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"thresholds": self.thresholds}
+
+    def backbone_of(self, architecture: str) -> str:
+        return parsed(architecture)[1]
+
+    def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
+        """A letterbox at the pictures' own proportions, AdamW, averaged weights."""
+        return {
+            "model": DEFAULT,
+            "size": seen_size(facts, 640 if device.type == "cuda" else 320),
+            "fit": "pad",
+            "fill": 114,
+            "optimizer": "adamw",
+            "lr": 1e-3,
+            "weight_decay": 0.05,
+            "epochs": min(max(round(20_000 / facts.count), 12), 100),
+            "batch": 16,
+            "ema": 0.998,
+            "clip": 10.0,
+            "augment": AUGMENTS,
+        }
+
+    def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
+        detector, backbone = parsed(architecture)
+        module, _, name = DETECTORS[detector].build.partition(":")
+        build: Callable[..., nn.Module] = getattr(import_module(f"striate.tasks.detect.{module}"), name)
+        given = {key: arguments[key] for key in ("weights", "accept_license") if key in arguments}
+        return build(backbone, len(self.classes), in_channels, **DETECTORS[detector].arguments, **given)
+
+    def collate(self, targets: Sequence[Objects | None]) -> Tensor:
+        return collate_objects(targets)
+
+    def dense(self, targets: Tensor) -> Tensor:
+        raise UsageError("mixup and cutmix are for labels; what boxes have is a mosaic: --augment.mosaic 1")
+
+    def class_counts(self, targets: Tensor) -> Tensor:
+        """Objects of each class."""
+        labels = targets[..., 4]
+        return torch.bincount(labels[labels >= 0].long(), minlength=len(self.classes)).float()
+
+    def sample_weights(self, targets: Tensor) -> Tensor:
+        """Each picture as the rarest of its classes asks; one without objects as the commonest class."""
+        rarity = torch.cat((1 / self.class_counts(targets).clamp(min=1), torch.zeros(1)))
+        weights = rarity[targets[..., 4].long()].amax(1)  # class -1 is the last
+        return weights.where(weights > 0, rarity[:-1].min())
+
+    def loss(
+        self, outputs: Outputs, targets: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        if label_smoothing or class_weights is not None:
+            raise UsageError("task detect knows neither label smoothing nor class weights; --sampling balanced helps")
+        return outputs.losses(targets)
+
+    def settle(self, outputs: Outputs, sizes: Tensor, preprocess: Preprocess) -> Tensor:
+        """float32 [B, K, 6], boxes in pixels of the pictures as they were read, cut at their edges."""
+        found = outputs.detections().float().cpu()
+        corners = to_picture(found[..., :4].reshape(len(found), -1, 2), sizes, preprocess)
+        bounds = sizes.flip(1)[:, None].to(corners.dtype)  # width, height
+        boxes = corners.clamp(min=0).minimum(bounds).reshape(len(found), -1, 4)
+        return torch.cat((boxes * (found[..., 5:] >= 0), found[..., 4:]), -1)
+
+    def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
+        """The threshold of each class that gives the best F1 on these pictures."""
+        metrics = DetectionMetrics(self.classes)
+        metrics.update(outputs, targets)
+        self.thresholds = metrics.tuned_thresholds()
+
+    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise UsageError(f"a threshold must be in 0..1, not {threshold}")
+        if threshold is None and self.thresholds is not None:
+            bars = torch.tensor(self.thresholds)
+        else:
+            bars = torch.full((len(self.classes),), SHOWN if threshold is None else threshold)
+        results: list[Result] = []
+        for rows, source in zip(outputs, sources, strict=True):
+            labels = rows[:, 5].long()
+            held = (labels >= 0) & (rows[:, 4] >= bars[labels.clamp(min=0)])
+            results.append(Detections(source, self.classes, rows[held, :4], rows[held, 4], labels[held]))
+        return results
+
+    def metrics(self) -> DetectionMetrics:
+        return DetectionMetrics(self.classes, self.thresholds)
+
+    def sections(
+        self, metrics: DetectionMetrics, samples: Sequence[Sample], read: Callable[[Sample], Tensor]
+    ) -> list[Section]:
+        return sections(metrics, samples, read)
+
+
+AUGMENTS = {
+    "light": Augment(mirror=0.5, scale=(0.8, 1.25), colour=0.1),
+    "standard": Augment(mirror=0.5, scale=(0.6, 1.5), shift=0.05, colour=0.2, mosaic=0.3),
+    "strong": Augment(mirror=0.5, scale=(0.5, 1.6), shift=0.1, colour=0.4, mosaic=0.8),
+}
+AUGMENTS["auto"] = AUGMENTS["standard"]
+
+
+def parsed(architecture: str) -> tuple[str, str]:
+    """`fcos/resnet34` → (`fcos`, `resnet34`); `fcos` takes its own backbone, `resnet34` the default detector.
+
+    Raises:
+        UsageError: no such detector.
+    """
+    detector, slash, backbone = architecture.partition("/")
+    if detector in DETECTORS:
+        return detector, backbone if slash else DETECTORS[detector].backbone
+    if slash and detector != "timm":
+        raise UsageError(
+            f'no detector is called "{detector}"; there are {", ".join(DETECTORS)}.{did_you_mean(detector, DETECTORS)}'
+        )
+    return DEFAULT, architecture
+
+
+def seen_size(facts: Facts, longest: int) -> tuple[int, int]:
+    """(height, width) that the network sees: at most `longest`, multiples of 32, a square where pictures vary."""
+    if not facts.one_size:
+        side = min(longest, -(-max(facts.height, facts.width) // 32) * 32)
+        return side, side
+    scale = min(1.0, longest / max(facts.height, facts.width))
+    return -(-round(facts.height * scale) // 32) * 32, -(-round(facts.width * scale) // 32) * 32
