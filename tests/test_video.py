@@ -18,7 +18,7 @@ from PIL import Image
 from striate import video
 from striate.cli.drawn import Video
 from striate.errors import DataError, MissingExtra, StriateError, UsageError
-from striate.predict import predict_stream
+from striate.predict import as_they_are, predict_stream
 from striate.results import Classification, Detections, Failure, Result
 from striate.sources import expand
 from striate.video import VideoWriter, frames, is_video, read_clip
@@ -303,6 +303,7 @@ def test_predicted_and_drawn_to_a_video(decode: Any, clip: Path, tmp_path: Path)
             lambda pixels: pixels.float(),  # type: ignore[arg-type]
             decode,
             expand(str(path))[0],
+            settle=as_they_are,
             device=torch.device("cpu"),
             batch=4,
             workers=2,

@@ -34,6 +34,8 @@ def predict(
     batch: int | Literal["auto"] = "auto",
     device: str = "auto",
     threshold: float | None = None,
+    tile: int | Literal["auto"] | None = None,
+    tile_overlap: float = 0.2,
     overwrite: bool = False,
 ) -> int:
     """Say what is on pictures.
@@ -60,6 +62,10 @@ def predict(
         auto, cpu, cuda, cuda:0 …
     threshold
         For models with several labels: from this probability on a label holds, instead of the tuned thresholds.
+    tile
+        Look for small objects in tiles of so many pixels a side too; auto: as large as what the network sees.
+    tile_overlap
+        What neighbouring tiles share, of their side.
     overwrite
         Replace files that exist.
     """
@@ -87,7 +93,10 @@ def predict(
             write = stack.enter_context(open_writer(target, columns=columns, top=top, overwrite=overwrite))
             files.append(target)
         drawer = _drawer(draw, overwrite, str(model), sources, stack) if draw is not None else None
-        results = loaded.predict_stream(islice(found, limit), batch=batch, threshold=threshold)
+        pictures = islice(found, limit)
+        results = loaded.predict_stream(
+            pictures, batch=batch, threshold=threshold, tile=tile, tile_overlap=tile_overlap
+        )
         for result in _with_progress(results):
             _count(counts, result)
             if write is not None:
