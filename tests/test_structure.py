@@ -25,6 +25,7 @@ FLOORS = {
     "images": 2,
     "model_file": 2,
     "data": 3,
+    "video": 3,
     "layers": 3,
     "backbones": 4,
     "sources": 4,
@@ -33,12 +34,13 @@ FLOORS = {
     "tasks": 6,
     "writers": 6,
     "predict": 6,
-    "evaluate": 7,
+    "tiles": 7,
     "costs": 7,
-    "robustness": 8,
-    "model": 9,
-    "train": 10,
-    "cli": 11,
+    "evaluate": 8,
+    "robustness": 9,
+    "model": 10,
+    "train": 11,
+    "cli": 12,
 }
 
 

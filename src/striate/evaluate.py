@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
 from striate.data import Dataset, Sample, open_dataset, split_source
 from striate.data.loaders import Split, read_sample
 from striate.data.sample import renumbered
 from striate.data.transforms import Normalize
-from striate.errors import DataError
+from striate.errors import DataError, ImageError
 from striate.tasks import Metrics
 from striate.tasks.section import Section
+from striate.tiles import detect_tiled
 
 if TYPE_CHECKING:
     from striate.model import Model
@@ -48,7 +51,13 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate_model(
-    model: Model, data: str, split: str | None = None, batch: int | None = None, download: bool = False
+    model: Model,
+    data: str,
+    split: str | None = None,
+    batch: int | None = None,
+    download: bool = False,
+    tile: int | Literal["auto"] | None = None,
+    tile_overlap: float = 0.2,
 ) -> Evaluation:
     """Metrics of a model on a data set: its `test` split if it has one, else `val`, else what there is.
 
@@ -58,28 +67,62 @@ def evaluate_model(
     Args:
         data: as for `train`; `photos/:val` names a split.
         split: another way to name it.
+        tile: look for objects in tiles of so many pixels a side too, as `Model.predict` does.
+        tile_overlap: what neighbouring tiles share, of their side.
 
     Raises:
-        DataError: classes that the model does not know, or no such split.
+        DataError: classes that the model does not know, or no such split; none of the pictures could be read.
+        UsageError: tiles for a model that finds no objects.
     """
     chosen, samples = labelled_samples(model, data, split, download)
-    preprocess = model.card.preprocess
-    task = model.task
-    targets = task.collate([sample.target for sample in samples])
+    targets = model.task.collate([sample.target for sample in samples])
+    metrics = model.task.metrics()
+    model.module.eval()
+    skipped: list[str] = []
+    judged: list[Sample] = []
+    if tile is None:
+        seen = _seen(model, samples, targets, batch, skipped)
+    else:
+        seen = _seen_in_tiles(model, samples, targets, tile, tile_overlap, skipped)
+    for outputs, truth, members in seen:
+        metrics.update(outputs, truth)
+        judged += members
+    sections = model.task.sections(metrics, judged, read_sample)
+    return Evaluation(chosen, metrics.compute(), metrics, judged, skipped, sections)
+
+
+def _seen(
+    model: Model, samples: list[Sample], targets: Tensor, batch: int | None, skipped: list[str]
+) -> Iterator[tuple[Tensor, Tensor, list[Sample]]]:
+    """Settled outputs, targets and samples, some at a time; what could not be read is told in `skipped`."""
+    task, preprocess = model.task, model.card.preprocess
     pictures = Split(samples, targets, preprocess, workers=0, collate=task.collate if task.spatial else None)
     normalize = Normalize(preprocess).to(model.device)
-    metrics = task.metrics()
-    model.module.eval()
-    order: list[int] = []
     for part in pictures.in_order(batch or judging_batch(preprocess.size)):
         images = part.images.to(model.device).contiguous(memory_format=torch.channels_last)
         outputs = task.settle(model.module(normalize(images)), part.sizes, preprocess)
-        metrics.update(outputs, pictures.targets[part.indices])
-        order += part.indices.tolist()
+        yield outputs, pictures.targets[part.indices], [pictures.samples[index] for index in part.indices.tolist()]
         pictures.skipped.extend(part.skipped)
-    judged = [pictures.samples[index] for index in order]
-    sections = task.sections(metrics, judged, read_sample)
-    return Evaluation(chosen, metrics.compute(), metrics, judged, pictures.skipped, sections)
+    skipped.extend(pictures.skipped)
+
+
+def _seen_in_tiles(
+    model: Model,
+    samples: list[Sample],
+    targets: Tensor,
+    tile: int | Literal["auto"],
+    overlap: float,
+    skipped: list[str],
+) -> Iterator[tuple[Tensor, Tensor, list[Sample]]]:
+    for sample, target in zip(samples, targets, strict=True):
+        try:
+            picture = read_sample(sample)
+        except ImageError as error:
+            skipped.append(str(error))
+            continue
+        yield detect_tiled(model, picture, tile, overlap)[None], target[None], [sample]
+    if len(skipped) == len(samples):
+        raise DataError(f"none of the {len(samples)} pictures could be read; the first: {skipped[0]}")
 
 
 def judging_batch(size: tuple[int, int]) -> int:

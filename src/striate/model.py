@@ -84,6 +84,8 @@ class Model:
         workers: int | Literal["auto"] = "auto",
         on_error: Literal["skip", "raise"] = "skip",
         threshold: float | None = None,
+        tile: int | Literal["auto"] | None = None,
+        tile_overlap: float = 0.2,
     ) -> Any:
         """Results for pictures: one picture in, one result out; several in, a list out, in their order.
 
@@ -93,13 +95,17 @@ class Model:
             workers: threads that read pictures.
             on_error: `skip` puts a Failure where a picture of several could not be read.
             threshold: from which probability on a label holds, instead of the thresholds stored in the model.
+            tile: look for objects in tiles of so many pixels a side too; `auto`: as large as what the network sees.
+            tile_overlap: what neighbouring tiles share, of their side.
 
         Raises:
             DataError: nothing is there; the one picture cannot be read, or with `on_error="raise"` any of several.
             UsageError: this cannot be a picture; a threshold outside 0..1, or for a model that has none.
         """
         found, is_single = expand(sources)
-        results = list(self._stream(found, batch, workers, "raise" if is_single else on_error, threshold))
+        results = list(
+            self._stream(found, batch, workers, "raise" if is_single else on_error, threshold, tile, tile_overlap)
+        )
         return results[0] if is_single else results
 
     def predict_stream(
@@ -110,15 +116,28 @@ class Model:
         workers: int | Literal["auto"] = "auto",
         on_error: Literal["skip", "raise"] = "skip",
         threshold: float | None = None,
+        tile: int | Literal["auto"] | None = None,
+        tile_overlap: float = 0.2,
     ) -> Iterator[Result | Failure]:
         """As `predict`, one by one in bounded memory: `sources` may be a generator of millions."""
-        return self._stream(expand(sources)[0], batch, workers, on_error, threshold)
+        return self._stream(expand(sources)[0], batch, workers, on_error, threshold, tile, tile_overlap)
 
     def _stream(
-        self, found: Any, batch: int | str, workers: int | str, on_error: Any, threshold: float | None
+        self,
+        found: Any,
+        batch: int | str,
+        workers: int | str,
+        on_error: Any,
+        threshold: float | None,
+        tile: int | Literal["auto"] | None,
+        tile_overlap: float,
     ) -> Iterator[Result | Failure]:
         if on_error not in ("skip", "raise"):
             raise UsageError(f'on_error "{on_error}" is not known; use "skip" or "raise"')
+        if tile is not None:
+            from striate.tiles import predict_tiled_stream
+
+            return predict_tiled_stream(self, found, tile, tile_overlap, threshold, on_error)
         preprocess = self.card.preprocess
         return predict_stream(
             self._network,

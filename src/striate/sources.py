@@ -1,4 +1,4 @@
-"""What can be predicted on: paths, folders, globs, URLs, bytes, PIL images, arrays, tensors, samples, data sets."""
+"""What can be predicted on: files, folders, globs, URLs, bytes, PIL images, arrays, tensors, samples, sets, videos."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from striate.data.sample import Sample, named
 from striate.errors import DataError, ImageError, UsageError, did_you_mean
 from striate.images import PICTURE_SUFFIXES, read_image
+from striate.video import VIDEO_SUFFIXES, Frame, frames, is_video
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +29,7 @@ class Source:
 
     Attributes:
         name: how results and messages call it; always printable as UTF-8.
-        picture: a path, URL or bytes; or an array, tensor or PIL image that was in memory already;
+        picture: a path, URL or bytes; or an array, tensor, PIL image or frame of a video that was in memory already;
             or the error that reading it will raise.
         target: the label it is known to have (a tuple where several may hold), or the score; None where unknown.
     """
@@ -49,6 +50,8 @@ class Source:
         picture = self.picture
         if isinstance(picture, DataError):
             raise picture
+        if isinstance(picture, Frame):
+            return picture.load()
         if isinstance(picture, Tensor):
             return _as_uint8(picture, self.name)
         if isinstance(picture, np.ndarray):
@@ -75,8 +78,9 @@ def expand(sources: Any) -> tuple[Iterator[Source], bool]:
 
     Takes a path, a folder (searched to its depths, natural order), a glob (`**` too), a URL, encoded bytes, a PIL
     image, a uint8 or 0..1 float array [H, W] or [H, W, 3], a tensor [C, H, W] or [B, C, H, W] with C 1 or 3, a
-    Sample, a data set with a split (`digits:test`), or an iterable of these. Inside an iterable, what
-    cannot be found becomes a Source whose `load` raises, so that one wrong path does not end ten thousand right ones.
+    Sample, a data set with a split (`digits:test`), a video file (each frame is a picture; in folders videos are passed
+    over) or a Frame of one, or an iterable of these. Inside an iterable, what cannot be found becomes a Source whose
+    `load` raises, so that one wrong path does not end ten thousand right ones; where a video breaks off stands one too.
 
     Raises:
         DataError: nothing is there, or no picture in it.
@@ -120,6 +124,8 @@ def _expand_one(source: Any, name: str) -> tuple[Iterator[Source], bool]:
         return iter([source]), True
     if isinstance(source, Sample):
         return iter([Source(source.name, source.image)]), True
+    if isinstance(source, Frame):
+        return iter([Source(source.name, source)]), True
     if isinstance(source, bytes | bytearray):
         return iter([Source(name, bytes(source))]), True
     if isinstance(source, Image.Image):
@@ -148,16 +154,40 @@ def _expand_path(source: str | Path) -> tuple[Iterator[Source], bool]:
     path = Path(source).expanduser()
     if path.is_dir():
         return _at_least_one(_walk(path, set()), f"{printable(path)}: no picture in this folder"), False
+    if os.path.lexists(path) and is_video(path):
+        return _frames_of(path), False
     if os.path.lexists(path):
         return iter([Source(printable(path), path)]), True
     if glob.has_magic(text):
         names = sorted(glob.iglob(str(path), recursive=True), key=natural_key)
-        files = (Path(name) for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES)
-        found = (Source(printable(file), file) for file in files if file.is_file())
+        wanted = PICTURE_SUFFIXES | (VIDEO_SUFFIXES & {path.suffix.lower()})  # `*.mp4` names videos, `*` does not
+        files = (Path(name) for name in names if Path(name).suffix.lower() in wanted)
+        found = (source for file in files if file.is_file() for source in _named(file))
         return _at_least_one(found, f"{printable(path)}: no picture matches this pattern"), False
     if isinstance(source, str) and ":" in source:
         return _expand_split(source), False
     raise DataError(f"{printable(path)}: no such file{_neighbour(path)}")
+
+
+def _named(file: Path) -> Iterator[Source]:
+    if not is_video(file):
+        return iter([Source(printable(file), file)])
+    return _expand_each([file])
+
+
+def _frames_of(path: Path) -> Iterator[Source]:
+    """Where a video breaks off stands a source that says so; one without a single frame raises at once."""
+    found = frames(path)
+    first = next(found)
+
+    def rest() -> Iterator[Source]:
+        try:
+            for frame in found:
+                yield Source(frame.name, frame)
+        except DataError as error:
+            yield Source(printable(path), error)
+
+    return chain([Source(first.name, first)], rest())
 
 
 def _expand_split(source: str) -> Iterator[Source]:

@@ -1,8 +1,9 @@
-"""What `striate predict --draw` makes: one contact sheet, or one drawn picture each."""
+"""What `striate predict --draw` makes: one contact sheet, one drawn picture each, or of a video a video."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +15,7 @@ from striate.data.contact_sheet import contact_sheet
 from striate.errors import UsageError
 from striate.files import refuse_overwrite
 from striate.results import Failure, Result, save_picture, visible
+from striate.video import VideoWriter, is_video, read_clip
 
 SHEET_MOST = 64  # pictures on one sheet
 THUMBNAIL = 256  # pixels, longer side
@@ -70,6 +72,28 @@ class Folder:
 
     def finish(self) -> Path | None:
         return self.path if self.count else None
+
+
+class Video:
+    """Draws the result of each frame of one video into another of the same pace, without its sound.
+
+    `writer` is a context of the caller's: the file appears when that ends well.
+    """
+
+    def __init__(self, path: Path, overwrite: bool, sources: Sequence[str]) -> None:
+        if len(sources) != 1 or not is_video(sources[0]):
+            raise UsageError(f"--draw {path}: a video is drawn of one video; use a folder, or .png for a sheet")
+        self.clip = read_clip(sources[0])
+        self.writer = VideoWriter(path, self.clip.rate, overwrite)
+
+    def add(self, result: Result | Failure) -> None:
+        if not isinstance(result, Failure):
+            self.writer.add(result.draw())
+
+    def finish(self) -> Path | None:
+        if self.writer.count and self.clip.has_sound:
+            say(f"{self.writer.path} has no sound: only the pictures are drawn")
+        return self.writer.path if self.writer.count else None
 
 
 def _thumbnail(pixels: Tensor) -> Tensor:

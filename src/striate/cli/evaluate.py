@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 
 def evaluate(
@@ -12,6 +13,8 @@ def evaluate(
     split: str | None = None,
     batch: int | None = None,
     device: str = "auto",
+    tile: int | Literal["auto"] | None = None,
+    tile_overlap: float = 0.2,
     json: bool = False,
     out: Path | None = None,
     overwrite: bool = False,
@@ -24,6 +27,8 @@ def evaluate(
         split: another way to name the split.
         batch: pictures at a time.
         device: auto, cpu, cuda, cuda:0 …
+        tile: look for small objects in tiles of so many pixels a side too; auto: as large as what the network sees.
+        tile_overlap: what neighbouring tiles share, of their side.
         json: everything, as JSON on stdout.
         out: a folder for report.html and report.json.
         overwrite: allow OUT to hold a report already.
@@ -34,7 +39,9 @@ def evaluate(
 
     if out is not None:
         refuse_overwrite(out / "report.html", overwrite)
-    evaluation = Model.load(model, device=device).evaluate(data, split=split, batch=batch)
+    evaluation = Model.load(model, device=device).evaluate(
+        data, split=split, batch=batch, tile=tile, tile_overlap=tile_overlap
+    )
     if json:
         print_json(evaluation.to_dict())
     else:

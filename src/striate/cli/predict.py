@@ -15,7 +15,7 @@ from striate.cli.terminal import err, say, wrote
 from striate.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from striate.cli.drawn import Folder, Sheet
+    from striate.cli.drawn import Folder, Sheet, Video
     from striate.results import Failure, Result
 
 LABELS = 5  # told on a line, unless asked for more or fewer
@@ -34,6 +34,8 @@ def predict(
     batch: int | Literal["auto"] = "auto",
     device: str = "auto",
     threshold: float | None = None,
+    tile: int | Literal["auto"] | None = None,
+    tile_overlap: float = 0.2,
     overwrite: bool = False,
 ) -> int:
     """Say what is on pictures.
@@ -43,7 +45,7 @@ def predict(
     model
         A model file, or the folder of a run.
     sources
-        Pictures: files, folders, patterns, URLs, or a data set with a split (`digits:test`).
+        Pictures: files, folders, patterns, URLs, video files, or a data set with a split (`digits:test`).
     limit
         Stop after this many pictures.
     top
@@ -53,13 +55,17 @@ def predict(
     out
         Write results here: a name ending in .jsonl, .csv or .parquet, or a folder.
     draw
-        Draw results: a picture file for a contact sheet, a folder for one picture each.
+        Draw results: a picture file for a contact sheet, a folder for one picture each; of a video a video (.mp4).
     batch
         Pictures computed at once.
     device
         auto, cpu, cuda, cuda:0 …
     threshold
         For models with several labels: from this probability on a label holds, instead of the tuned thresholds.
+    tile
+        Look for small objects in tiles of so many pixels a side too; auto: as large as what the network sees.
+    tile_overlap
+        What neighbouring tiles share, of their side.
     overwrite
         Replace files that exist.
     """
@@ -86,8 +92,11 @@ def predict(
             columns = loaded.task.result.columns
             write = stack.enter_context(open_writer(target, columns=columns, top=top, overwrite=overwrite))
             files.append(target)
-        drawer = _drawer(draw, overwrite, str(model)) if draw is not None else None
-        results = loaded.predict_stream(islice(found, limit), batch=batch, threshold=threshold)
+        drawer = _drawer(draw, overwrite, str(model), sources, stack) if draw is not None else None
+        pictures = islice(found, limit)
+        results = loaded.predict_stream(
+            pictures, batch=batch, threshold=threshold, tile=tile, tile_overlap=tile_overlap
+        )
         for result in _with_progress(results):
             _count(counts, result)
             if write is not None:
@@ -160,14 +169,24 @@ def _next_command(model: Path, sources: tuple[str, ...], counts: Counter[str], f
         return shlex.join(["striate", "evaluate", str(model), sources[0]])
     if files or not counts["predicted"]:
         return None
+    from striate.video import is_video
+
     named = shlex.join(sources) if len(sources) <= 2 else "PICTURES"  # a shell has spelt out a pattern
-    return f"{shlex.join(['striate', 'predict', str(model)])} {named} --out results.csv --draw drawn.png"
+    drawn = "drawn.mp4" if len(sources) == 1 and is_video(sources[0]) else "drawn.png"
+    return f"{shlex.join(['striate', 'predict', str(model)])} {named} --out results.csv --draw {drawn}"
 
 
-def _drawer(path: Path, overwrite: bool, title: str) -> Folder | Sheet:
-    """A name with an ending is one sheet, any other a folder."""
-    from striate.cli.drawn import Folder, Sheet
+def _drawer(
+    path: Path, overwrite: bool, title: str, sources: tuple[str, ...], stack: ExitStack
+) -> Folder | Sheet | Video:
+    """A name with an ending is one sheet or video, any other a folder."""
+    from striate.cli.drawn import Folder, Sheet, Video
+    from striate.video import is_video
 
+    if is_video(path):
+        video = Video(path, overwrite, sources)
+        stack.enter_context(video.writer)
+        return video
     return Sheet(path, overwrite, title) if path.suffix else Folder(path, overwrite)
 
 
