@@ -1,4 +1,4 @@
-"""Sets that come with a library that is installed anyway: no download, no files."""
+"""Sets that need no download and no files: one that an installed library brings, and one that is drawn on the fly."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from striate.data.sample import Dataset, Sample
+from striate.data.shapes import CLASSES, SIZE, shapes_splits
 from striate.data.split import hold_out, stratified_split
 
-NAMES = ("digits",)
+NAMES = ("digits", "shapes")
 TEST_FRACTION = 0.2
 TEST_SEED = 0  # the test fifth is the same for every seed of a run, so that scores can be compared
 
@@ -18,6 +19,18 @@ def recognises(source: str) -> bool:
 
 
 def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset:
+    return _shapes(source) if source == "shapes" else _digits(source, val_fraction, seed)
+
+
+def _shapes(source: str) -> Dataset:
+    """Figures with known boxes, masks and corners, uint8 [3, 160, 160]; train and val are fixed."""
+    splits = {split: list(samples) for split, samples in shapes_splits().items()}
+    counts = " and ".join(f"{len(samples)} for {split}" for split, samples in splits.items())
+    note = f"Drew the built-in shapes, {SIZE} px: {counts}; task: detect, {len(CLASSES)} classes."
+    return Dataset(source, "builtin", "detect", CLASSES, splits, [note])
+
+
+def _digits(source: str, val_fraction: float, seed: int) -> Dataset:
     """1,797 handwritten digits, 8x8 grey, 43 writers (Alpaydin & Kaynak, 1998, via scikit-learn): uint8 [1, 8, 8]."""
     from sklearn.datasets import load_digits
 
