@@ -119,7 +119,7 @@ def _draw(seed: int, index: int, size: int) -> tuple[NDArray[np.uint8], NDArray[
             if all(part >= LEAST_VISIBLE * all_of for part, all_of in zip(shown, [*whole, full], strict=True)):
                 owners = changed
                 figures.append(figure)
-                whole.append(full)
+                whole.append(int(full))
                 colour = _colour(chance, taken)
                 taken.append(colour)
                 _paint(canvas, inside, figure.cover[within], colour, chance)
@@ -171,9 +171,7 @@ def _figure(chance: random.Random, size: int) -> Figure:
     side = math.ceil(2 * radius) + 3
     across = (left + np.arange(side) + 0.5 - x)[None, :]  # pixel centres, from the figure's own
     down = (top + np.arange(side) + 0.5 - y)[:, None]
-    distance, corners = FIGURES[CLASSES[label]](
-        across * cosine + down * sine, down * cosine - across * sine, radius
-    )
+    distance, corners = FIGURES[CLASSES[label]](across * cosine + down * sine, down * cosine - across * sine, radius)
     placed = [(x + u * cosine - v * sine, y + u * sine + v * cosine) for u, v in corners]
     uppermost = min(range(len(placed)), key=lambda at: placed[at][1], default=0)
     cover = np.clip(0.5 - distance, 0, 1)  # a pixel's cover from the distance of its centre to the edge
@@ -235,9 +233,7 @@ def _clipped(figure: Figure, size: int) -> tuple[tuple[slice, slice], tuple[slic
     return (inside[0], inside[1]), (within[0], within[1])
 
 
-def _paint(
-    canvas: Array, inside: tuple[slice, slice], cover: Array, colour: Colour, chance: random.Random
-) -> None:
+def _paint(canvas: Array, inside: tuple[slice, slice], cover: Array, colour: Colour, chance: random.Random) -> None:
     """Over what is there, a little lighter towards one side."""
     cosine, sine = _direction(chance)
     height, width = cover.shape

@@ -52,8 +52,8 @@ class Row:
 
 def read_rows(file: Path, split: str) -> tuple[list[Row], Kind, list[str] | None]:
     """The rows of one CSV, what its cells are, and the classes or grades if its columns name them."""
-    records = read_records(file)
-    line, header = next(records, (0, []))
+    lines = read_records(file)
+    line, header = next(lines, (0, []))
     if not header:
         raise DataError(f"{file}: is empty; write a header image,label and one line a picture")
     image_at, label_at, split_at, flags_at = _columns(file, line, header)
