@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -66,6 +66,7 @@ def test_counts_ties_in_the_order_of_the_classes() -> None:
 
 
 @given(st.lists(st.floats(0, 1, width=32), max_size=8), st.floats(0, 1))
+@settings(deadline=None, max_examples=50)
 def test_filter_keeps_those_that_reach_it(scores: list[float], threshold: float) -> None:
     rows = torch.tensor([[0, 0, index + 1, 1, score, 0] for index, score in enumerate(scores)]).reshape(-1, 6)
     masks = torch.zeros(len(scores), 2, 2, dtype=torch.bool)
