@@ -241,11 +241,11 @@ def test_mistakes_are_named_with_their_index(tmp_path, content, said):
 
 def test_sets_that_disagree_and_pictures_that_are_all_gone(tmp_path):
     written(tmp_path, coco())
-    with pytest.raises(DataError, match="none of its 2 pictures is there; the first looked for is .*b.png"):
+    with pytest.raises(DataError, match=r"none of its 2 pictures is there; the first looked for is .*b.png"):
         open_dataset(tmp_path)
     written(tmp_path, changed(categories__name="cat"), "annotations/instances_val2017.json")
-    with pytest.raises(DataError, match='category 3 is "cat", in instances_train2017.json it is "hot dog"'):
+    with pytest.raises(DataError, match=r'category 3 is "cat", in instances_train2017.json it is "hot dog"'):
         open_dataset(tmp_path)
     written(tmp_path, coco(), "annotations/instances_train2014.json")
-    with pytest.raises(DataError, match="both instances_train2014.json and instances_train2017.json could be train"):
+    with pytest.raises(DataError, match=r"both instances_train2014.json and instances_train2017.json could be train"):
         open_dataset(tmp_path)

@@ -171,7 +171,7 @@ def _unseen(classes: Sequence[str], splits: dict[str, list[Sample]]) -> list[str
     for split in ("val", "test"):
         strange = sorted(seen.get(split, set()) - seen["train"]) if "train" in seen else []
         if strange:
-            listed = ", ".join([classes[label] for label in strange[:5]] + ["…"] * (len(strange) > 5))
+            listed = ", ".join(str(classes[label]) for label in strange[:5]) + ", …" * (len(strange) > 5)
             notes.append(f"Classes of {split} without a box in train: {listed}.")
     return notes
 
