@@ -54,7 +54,10 @@ def open_dataset(
 
 
 # (what a layout asks for, what the user asks for) -> how the one is read as the other
-CONVERSIONS: dict[tuple[str, str], Callable[[Dataset], Dataset]] = {("classify", "score"): as_scores}
+CONVERSIONS: dict[tuple[str, str], Callable[[Dataset], Dataset]] = {
+    ("classify", "score"): as_scores,
+    ("detect", "localize"): lambda dataset: replace(dataset, task="localize"),  # the largest object of each picture
+}
 
 
 def _as_task(dataset: Dataset, task: str) -> Dataset:

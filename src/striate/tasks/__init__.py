@@ -8,12 +8,20 @@ from typing import Any
 from striate.errors import UsageError, did_you_mean
 from striate.tasks.classify import Classify
 from striate.tasks.detect.task import Detect
+from striate.tasks.keypoints.task import Keypoints
+from striate.tasks.localize import Localize
 from striate.tasks.score import Score
 from striate.tasks.task import Metrics, Task
 
 __all__ = ["TASKS", "Metrics", "Task", "create_task"]
 
-TASKS: dict[str, type[Task]] = {"classify": Classify, "score": Score, "detect": Detect}
+TASKS: dict[str, type[Task]] = {
+    "classify": Classify,
+    "score": Score,
+    "detect": Detect,
+    "localize": Localize,
+    "keypoints": Keypoints,
+}
 
 
 def create_task(name: str, *, classes: Sequence[str], **arguments: Any) -> Task:

@@ -16,7 +16,8 @@ from torchvision.ops import box_convert, generalized_box_iou_loss
 
 from striate.backbones import MODELS, create_model
 from striate.backbones.backbone import WithAuxiliary
-from striate.config import Preprocess
+from striate.config import Augment, Preprocess
+from striate.data.facts import Facts
 from striate.data.geometry import to_picture
 from striate.data.sample import PLAIN, Objects, Sample
 from striate.errors import DataError, UsageError
@@ -31,6 +32,13 @@ LOSSES = ("likely", "squared")
 SMOOTH = 0.05  # of the picture: below, the box's L1 is a parabola
 L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0  # Carion et al. 2020 (DETR, arXiv:2005.12872), section A.4
 THRESHOLDS = [step / 20 for step in range(1, 20)]
+
+
+PLACED = {
+    "light": Augment(mirror=0.5, scale=(0.9, 1.1), shift=0.05),
+    "standard": Augment(mirror=0.5, scale=(0.75, 1.2), shift=0.1, colour=0.2),
+    "strong": Augment(mirror=0.5, scale=(0.6, 1.4), shift=0.15, colour=0.4),
+}
 
 
 class LocalizeOutputs(NamedTuple):
@@ -87,6 +95,14 @@ class Localize(Task):
     @property
     def arguments(self) -> dict[str, Any]:
         return {"loss": self.kind, "threshold": self.threshold}
+
+    def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
+        return {
+            "fit": "pad",
+            "fill": 114,
+            "augment": PLACED,
+            **({} if weights else {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05}),
+        }
 
     def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
         return Localizer(architecture, len(self.classes), in_channels, **arguments)

@@ -61,6 +61,9 @@ class Task(Protocol):
         """
         return {}
 
+    def study(self, architecture: str, samples: Sequence[Sample], preprocess: Preprocess) -> None:
+        """Look at the training pictures before the network is built; what is found goes into `arguments`."""
+
     def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
         """The network with this task's head: float [B, C, H, W] → outputs.
 

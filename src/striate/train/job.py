@@ -108,9 +108,11 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
         raise UsageError("head neighbours looks pictures up by their features: it needs weights and transfer features")
     accelerator = make_accelerator(recipe)
     asked = recipe
-    task = create_task(dataset.task, classes=dataset.classes, **dataset.task_arguments)
+    known = state["task"] if state is not None else dataset.task_arguments
+    task = create_task(dataset.task, classes=dataset.classes, **known)
     if state is None:
         recipe, preprocess, notes = resolve(recipe, dataset, task, accelerator.device)
+        task.study(recipe.model, dataset.splits["train"], preprocess)
         notes = [
             f"{dataset.format} data for task {dataset.task}: {len(dataset.classes)} classes",
             *dataset.notes,
@@ -279,6 +281,7 @@ def save(job: Job) -> None:
     state = {
         "trainer": job.trainer.state_dict(),
         "preprocess": job.preprocess.model_dump(mode="json"),
+        "task": job.task.arguments,
         "neighbours": neighbours_of(job.trainer.model),
         "fingerprint": job.fingerprint,
         "torch": str(torch.__version__),

@@ -15,13 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from striate.backbones import create_model
-from striate.backbones.backbone import Backbone
 from striate.backbones.weights import mismatches
 from striate.data.sample import PLAIN
 from striate.errors import DataError, UsageError
 from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode_boxes
-from striate.tasks.detect.fpn import PyramidBackbone
+from striate.tasks.detect.fpn import PyramidBackbone, reductions_of
 from striate.tasks.detect.matching import BETWEEN, match_anchors
 from striate.tasks.detect.nms import nms
 from striate.tasks.detect.outputs import LIMIT, stack_detections
@@ -160,7 +158,7 @@ class FasterRCNN(nn.Module):
         **arguments: object,
     ) -> None:
         super().__init__()
-        reductions = reductions_of(backbone, in_chans, **arguments) if reductions is None else reductions
+        reductions = reductions_of(backbone, in_chans) if reductions is None else reductions
         self.backbone = PyramidBackbone(backbone, in_chans, channels, reductions, "pool", **arguments)
         self.strides = self.backbone.strides
         sizes = tuple(8 * stride for stride in self.strides) if anchor_sizes is None else tuple(anchor_sizes)
@@ -238,15 +236,6 @@ def region_losses(logits: Tensor, offsets: Tensor, label: Tensor, wanted: Tensor
         "loss_box_reg": F.smooth_l1_loss(offsets[objects, label[objects]], wanted[objects], beta=BETA, reduction="sum")
         / total,
     }
-
-
-def reductions_of(backbone: str, in_chans: int, **arguments: object) -> tuple[int, ...]:
-    """Which of 4, 8, 16 and 32 a backbone has maps of; SqueezeNet, for one, ends at 16."""
-    with torch.device("meta"):  # only its shape is asked for
-        body = create_model(backbone, num_classes=0, in_chans=in_chans, **arguments)  # type: ignore[arg-type]
-    assert isinstance(body, Backbone)
-    there = {stage.reduction for stage in body.pyramid.values()}
-    return tuple(sorted(there & {4, 8, 16, 32}))
 
 
 def load_torchvision(model: FasterRCNN, weights: Mapping[str, Tensor], eps: float | None = None) -> None:

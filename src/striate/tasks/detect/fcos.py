@@ -19,7 +19,7 @@ from torchvision.ops import batched_nms, complete_box_iou_loss, generalized_box_
 
 from striate.data.sample import PLAIN
 from striate.tasks.detect.alignment import align
-from striate.tasks.detect.fpn import Extra, PyramidBackbone
+from striate.tasks.detect.fpn import Extra, PyramidBackbone, reductions_of
 from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, stack_detections
 
 Assignment = Literal["centre", "aligned"]
@@ -56,7 +56,8 @@ class FCOS(nn.Module):
         **arguments: object,
     ) -> None:
         super().__init__()
-        self.backbone = PyramidBackbone(backbone, in_chans, channels, reductions or (8, 16, 32), extra, **arguments)
+        reductions = reductions or reductions_of(backbone, in_chans, (8, 16, 32))
+        self.backbone = PyramidBackbone(backbone, in_chans, channels, reductions, extra, **arguments)
         self.assignment: Assignment = assignment
         self.head = Head(channels, convs, num_classes, centreness=assignment == "centre")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -110,6 +111,15 @@ class PyramidBackbone(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = self.body.feature_maps(images)
         return self.fpn([maps[stage] for stage in self.stages])
+
+
+def reductions_of(backbone: str, in_chans: int, wanted: Sequence[int] = (4, 8, 16, 32)) -> tuple[int, ...]:
+    """Which of those reductions a backbone has maps of; SqueezeNet, for one, ends at 16."""
+    with torch.device("meta"):  # only its shape is asked for
+        body = create_model(backbone, num_classes=0, in_chans=in_chans)
+    assert isinstance(body, Backbone)
+    there = {stage.reduction for stage in body.pyramid.values()}
+    return tuple(reduction for reduction in wanted if reduction in there)
 
 
 def deepest_stage(body: Backbone, reduction: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,6 +19,7 @@ from striate.results import Detections, Result
 from striate.tasks.detect.metrics import DetectionMetrics
 from striate.tasks.detect.outputs import Outputs, collate_objects
 from striate.tasks.detect.sections import sections
+from striate.tasks.detect.studies import clusters, grid_of, ladder_of_anchors
 from striate.tasks.section import Section
 from striate.tasks.task import Task
 
@@ -31,17 +33,32 @@ class Detector(NamedTuple):
     arguments: dict[str, Any]
     backbone: str
     about: str
+    study: Callable[[Sequence[Sample], Preprocess], dict[str, Any]] | None = None  # what it takes from the data
 
+
+AS_PUBLISHED = {"channels": 256, "convs": 4, "extra": "p6p7", "assignment": "centre"}
+LIGHT = {  # a quarter of the paper's width: what small sets and processors bear
+    "channels": 64,
+    "representation": 256,
+    "rpn_batch": 128,
+    "roi_batch": 64,
+    "before": (500, 300),
+    "after": (300, 100),
+}
 
 # a new detector: its file, and its line here
 DETECTORS: dict[str, Detector] = {
-    "fcos": Detector("fcos:FCOS", {}, "resnet18", "anchor-free, taught by alignment; the default"),
-    "fcos_resnet50_fpn": Detector(
-        "fcos:FCOS",
-        {"channels": 256, "convs": 4, "extra": "p6p7", "assignment": "centre"},
-        "resnet50",
-        "the paper's FCOS, as torchvision has it",
+    "fcos": Detector("fcos:FCOS", {}, "darknet_tiny", "anchor-free, taught by alignment; the default"),
+    "fcos_resnet50_fpn": Detector("fcos:FCOS", AS_PUBLISHED, "resnet50", "the paper's, as torchvision has it"),
+    "faster_rcnn": Detector(
+        "faster_rcnn:FasterRCNN", LIGHT, "resnet18", "two stages, a narrow pyramid and head", ladder_of_anchors
     ),
+    "fasterrcnn_resnet50_fpn": Detector("faster_rcnn:FasterRCNN", {}, "resnet50", "two stages, as torchvision has it"),
+    "yolov3": Detector("yolov3:YOLOv3", {}, "darknet53", "three scales, anchors of the data", partial(clusters, 9)),
+    "yolov3_tiny": Detector(
+        "yolov3:YOLOv3", {}, "darknet_tiny", "two scales, anchors of the data", partial(clusters, 6)
+    ),
+    "yolov1": Detector("yolov1:YOLOv1", {}, "darknet_tiny", "a grid, each cell a class and two boxes", grid_of),
 }
 DEFAULT = "fcos"
 
@@ -51,15 +68,22 @@ class Detect(Task):
 
     Args:
         thresholds: from which score on a detection of each class holds; chosen on validation.
+        detector: what the detector takes from the data: anchors, levels; found by `study`.
     """
 
     name = "detect"
     result: ClassVar[type[Result]] = Detections
     spatial: ClassVar[bool] = True
 
-    def __init__(self, classes: Sequence[str], thresholds: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        classes: Sequence[str],
+        thresholds: Sequence[float] | None = None,
+        detector: dict[str, Any] | None = None,
+    ) -> None:
         self.classes = tuple(classes)
         self.thresholds = list(thresholds) if thresholds is not None else None
+        self.detector = dict(detector or {})
 
     @property
     def independent(self) -> bool:
@@ -67,7 +91,7 @@ class Detect(Task):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        return {"thresholds": self.thresholds}
+        return {"thresholds": self.thresholds, "detector": self.detector}
 
     def backbone_of(self, architecture: str) -> str:
         return parsed(architecture)[1]
@@ -75,7 +99,8 @@ class Detect(Task):
     def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
         """A letterbox at the pictures' own proportions, AdamW, averaged weights."""
         return {
-            **({} if weights else {"model": DEFAULT}),  # else the weights' own, under the default detector
+            # with weights: their own network, under the default detector
+            **({} if weights else {"model": DEFAULT if device.type == "cpu" else f"{DEFAULT}/resnet50"}),
             "size": seen_size(facts, 640 if device.type == "cuda" else 320),
             "fit": "pad",
             "fill": 114,
@@ -89,12 +114,18 @@ class Detect(Task):
             "augment": AUGMENTS,
         }
 
+    def study(self, architecture: str, samples: Sequence[Sample], preprocess: Preprocess) -> None:
+        detector, _ = parsed(architecture)
+        if DETECTORS[detector].study is not None:
+            self.detector = DETECTORS[detector].study(samples, preprocess)
+
     def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
         detector, backbone = parsed(architecture)
         module, _, name = DETECTORS[detector].build.partition(":")
         build: Callable[..., nn.Module] = getattr(import_module(f"striate.tasks.detect.{module}"), name)
         given = {key: arguments[key] for key in ("weights", "accept_license") if key in arguments}
-        return build(backbone, len(self.classes), in_channels, **DETECTORS[detector].arguments, **given)
+        settings = DETECTORS[detector].arguments | self.detector | given
+        return build(backbone, len(self.classes), in_channels, **settings)
 
     def collate(self, targets: Sequence[Objects | None]) -> Tensor:
         return collate_objects(targets)

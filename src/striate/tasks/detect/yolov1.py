@@ -117,12 +117,14 @@ class YOLOv1(nn.Module):
     """Any network of the zoo, and a head that gives each cell of the grid its boxes and classes.
 
     Args:
-        backbone: the head reads its map of reduction 32, or 16 where there is none.
+        backbone: the head reads its map of `reduction`, or the next finer one where there is none.
         grid: S; the map is pooled to S×S whatever the picture's size. None: the map's own size.
         boxes: B, how many each cell foretells.
         head: `conv`: a 3x3 and a 1x1 convolution; `fc`: two fully connected layers as in the paper, which see the whole
             picture and have 4096 · S · S · channels weights.
         overlap: IoU from which on the better of two boxes of a class suppresses the other.
+        reduction: 32 or 16, how many times smaller than the picture the map is.
+        arguments: the backbone's (`weights` …).
 
     Raises:
         UsageError: an unknown head, one fully connected without a grid, or a grid or number of boxes below 1.
@@ -137,6 +139,8 @@ class YOLOv1(nn.Module):
         boxes: int = 2,
         head: str = "conv",
         overlap: float = 0.5,
+        reduction: int = 32,
+        **arguments: object,
     ) -> None:
         super().__init__()
         checked("head", head, ("conv", "fc"))
@@ -145,7 +149,8 @@ class YOLOv1(nn.Module):
         if head == "fc" and grid is None:
             raise UsageError("head=fc is bound to one number of cells: give a grid, or take head=conv")
         self.grid, self.boxes, self.num_classes, self.overlap = grid, boxes, num_classes, overlap
-        self.backbone = backbone_of(backbone, in_chans, (16, 32))
+        checked("reduction", reduction, (16, 32))
+        self.backbone = backbone_of(backbone, in_chans, (16, 32) if reduction == 32 else (16,), **arguments)
         channels, answers = self.backbone.channels()[-1], boxes * 5 + num_classes
         self.head = nn.Sequential()
         if head == "conv":

@@ -94,13 +94,14 @@ class YOLOv3(nn.Module):
         neck: str | None = None,
         loss: str = "improved",
         overlap: float = 0.5,
+        **arguments: object,
     ) -> None:
         super().__init__()
         neck = ("tiny" if backbone == "darknet_tiny" else "full") if neck is None else neck
         checked("neck", neck, tuple(NECKS))
         checked("loss", loss, ("improved", "paper"))
         self.loss, self.overlap, self.anchor_size, self.num_classes = loss, overlap, anchor_size, num_classes
-        self.backbone = backbone_of(backbone, in_chans, NECKS[neck].reductions)
+        self.backbone = backbone_of(backbone, in_chans, NECKS[neck].reductions, **arguments)
         channels = self.backbone.channels()[::-1]  # coarse to fine, as the levels
         self.register_buffer("anchors", _anchors(anchors, len(channels)).flip(0), persistent=False)  # [levels, A, 2]
         self.anchors: Tensor
@@ -153,13 +154,13 @@ class YOLOv3(nn.Module):
                 answer.get_parameter("bias").copy_(bias.flatten())
 
 
-def backbone_of(name: str, in_chans: int, reductions: Sequence[int]) -> FeatureList:
+def backbone_of(name: str, in_chans: int, reductions: Sequence[int], **arguments: Any) -> FeatureList:
     """A backbone that gives its deepest map of each of those reductions it has, fine to coarse.
 
     Raises:
         UsageError: it has none of them.
     """
-    arguments: dict[str, Any] = {"slope": SLOPE} if name == "darknet53" else {}
+    arguments |= {"slope": SLOPE} if name == "darknet53" else {}
     with torch.device("meta"):
         there = create_model(name, in_chans=in_chans, features_only=True).reductions()  # type: ignore[operator]
     wanted = [len(there) - 1 - there[::-1].index(reduction) for reduction in reductions if reduction in there]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from striate.config import Preprocess
+from striate.config import Augment, Preprocess
+from striate.data.facts import Facts
 from striate.data.geometry import to_picture
 from striate.data.sample import Points, Sample
 from striate.errors import DataError, UsageError
@@ -28,6 +29,14 @@ from striate.tasks.task import Task
 HEADS = ("soft", "heatmap", "regression")
 SOFT_SIGMA = 1.0  # cells, of the Gaussian that a soft map should look like (Nibali et al. 2018, section 5.2)
 HEAT_SIGMA = 1.5  # cells, of the heat that is taught; 2 in Xiao et al. 2018 for maps twice as large
+
+
+PLACED = {
+    "light": Augment(mirror=0.5, rotate=10, scale=(0.9, 1.1), shift=0.04),
+    "standard": Augment(mirror=0.5, rotate=25, scale=(0.8, 1.2), shift=0.08, colour=0.2),
+    "strong": Augment(mirror=0.5, rotate=40, scale=(0.7, 1.3), shift=0.12, colour=0.4),
+}
+PLACED["auto"] = PLACED["standard"]
 
 
 class Keypoints(Task):
@@ -69,6 +78,21 @@ class Keypoints(Task):
     def arguments(self) -> dict[str, Any]:
         given = {} if self._symmetry is None else {"symmetry": self._symmetry}
         return {"head": self.head, "stages": self.stages, **given}
+
+    def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
+        """As `python -m bench landmarks` found it for 200 faces; small batches, for faces are few."""
+        side = min(96 if device.type == "cpu" else 256, -(-max(facts.height, facts.width) // 32) * 32)
+        return {
+            "size": (side, side),
+            "fit": "pad",
+            "batch": 8,
+            "optimizer": "adamw",
+            "lr": 2e-3,
+            "weight_decay": 0.01,
+            "clip": 5.0,
+            "epochs": min(max(round(8_000 / facts.count), 10), 60),
+            "augment": PLACED,
+        }
 
     def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
         count = len(self.classes)

@@ -1,0 +1,43 @@
+"""What detectors take from the data before they are built: anchors and grids that fit its objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from striate.config import Preprocess
+from striate.data.sample import Sample
+
+ANCHORS_OF = 416  # pixels a side that YOLO's anchors are measured at
+SMALLEST = 0.05  # share of the objects that may be smaller than the first anchor of a ladder
+
+
+def clusters(count: int, samples: Sequence[Sample], preprocess: Preprocess) -> dict[str, Any]:
+    """YOLO's dimension clusters, in pixels of a picture of the network's own size (YOLOv3, section 2.1)."""
+    from striate.data.anchor_clusters import sizes_of
+
+    sizes = sizes_of(samples, preprocess)
+    if len(sizes) < count:
+        return {}
+    height, width = preprocess.size
+    side = (height * width) ** 0.5
+    from striate.data.anchor_clusters import cluster
+
+    found = cluster(sizes, count, seed=0) * (ANCHORS_OF / side)
+    return {"anchors": [[round(value, 1) for value in pair] for pair in found.tolist()], "anchor_size": ANCHORS_OF}
+
+
+def ladder_of_anchors(samples: Sequence[Sample], preprocess: Preprocess) -> dict[str, Any]:
+    """A Faster R-CNN's anchors: the smallest level's fit the small objects, each further level's are twice as large."""
+    from striate.data.anchor_clusters import sizes_of
+
+    sizes = sizes_of(samples, preprocess)
+    if not len(sizes):
+        return {}
+    first = max(8, round(float(sizes.prod(1).sqrt().quantile(SMALLEST))))
+    return {"anchor_sizes": [first * 2**level for level in range(5)]}
+
+
+def grid_of(samples: Sequence[Sample], preprocess: Preprocess) -> dict[str, Any]:
+    """YOLOv1's grid: the paper's 7, and finer where the picture holds more cells of 16 pixels than of 64."""
+    return {"grid": max(7, min(max(preprocess.size) // 16, 14)), "reduction": 16}
