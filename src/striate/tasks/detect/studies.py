@@ -9,7 +9,14 @@ from striate.config import Preprocess
 from striate.data.sample import Sample
 
 ANCHORS_OF = 416  # pixels a side that YOLO's anchors are measured at
+SMALL = 192  # pixels, longer side
 SMALLEST = 0.05  # share of the objects that may be smaller than the first anchor of a ladder
+
+
+def levels_of(samples: Sequence[Sample], preprocess: Preprocess) -> dict[str, Any]:
+    """FCOS's maps: 8, 16 and 32 times smaller; of small pictures the last has too few cells to be worth its weights."""
+    small = max(preprocess.size) <= SMALL
+    return {"reductions": [8, 16] if small else [8, 16, 32], "channels": 64 if small else 96}
 
 
 def clusters(count: int, samples: Sequence[Sample], preprocess: Preprocess) -> dict[str, Any]:
