@@ -16,6 +16,7 @@ BENCHMARKS = {
     "emotion": "mini-Xception on faces of fer2013: trained here, and its authors' Keras weights converted",
     "families": "every family against torchvision or timm, same layout and weights: forward and training",
     "exports": "every network through torch.export, ONNX Runtime and torch.compile(fullgraph=True)",
+    "bccd": "blood cells from scratch: striate train against ultralytics for the same wall time",
     "detection_evaluation": "COCO's numbers of 5,000 pictures' detections: ours against pycocotools",
     "detection_training": "Faster R-CNN with a feature pyramid: our training step against torchvision's reference loop",
     "kills": "training killed at random moments and resumed: the weights must be bit-identical",
