@@ -102,7 +102,7 @@ def targets(dataset: Dataset) -> list[Objects]:
     return [sample.target for samples in dataset.splits.values() for sample in samples]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sets((0, 1, 2), "all", points=2))
 def test_coco_keeps_everything_to_the_bit(photo, drawn):
     read = there_and_back(photo, drawn, "coco", "coco")
@@ -117,7 +117,7 @@ def test_coco_keeps_everything_to_the_bit(photo, drawn):
         assert ours.masks == (first.masks if some else None)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sets((0, 1, 2)), st.sampled_from([("voc", "voc"), ("csv", "csv"), ("coco", "voc", "csv", "coco")]))
 def test_voc_and_csv_keep_boxes_kinds_and_classes(photo, drawn, formats):
     read = there_and_back(photo, drawn, *formats)
@@ -128,7 +128,7 @@ def test_voc_and_csv_keep_boxes_kinds_and_classes(photo, drawn, formats):
         assert torch.equal(ours.kinds, first.kinds)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sets((0,)), st.sampled_from([("yolo", "yolo"), ("coco", "yolo", "voc", "csv", "yolo")]))
 def test_yolo_keeps_boxes_and_classes(photo, drawn, formats):
     read = there_and_back(photo, drawn, *formats)
@@ -138,7 +138,7 @@ def test_yolo_keeps_boxes_and_classes(photo, drawn, formats):
         assert torch.equal(ours.labels, first.labels)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sets((0,), "outlines"), st.sampled_from([("yolo", "yolo"), ("coco", "yolo", "coco")]))
 def test_yolo_keeps_outlines(photo, drawn, formats):
     for ours, first in zip(targets(there_and_back(photo, drawn, *formats)), drawn[1], strict=True):
@@ -147,7 +147,7 @@ def test_yolo_keeps_outlines(photo, drawn, formats):
             assert np.allclose(mask[0], other[0], atol=1e-6, rtol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sets((0,), points=3), st.sampled_from([("yolo", "yolo"), ("coco", "yolo", "coco")]))
 def test_yolo_keeps_points(photo, drawn, formats):
     for ours, first in zip(targets(there_and_back(photo, drawn, *formats)), drawn[1], strict=True):

@@ -10,7 +10,6 @@ from striate.data.convert.decimals import shortest, text
 from striate.data.convert.pictures import Placed
 from striate.data.formats.boxes_csv import CLASSES, KINDS
 from striate.data.sample import PLAIN
-from striate.files import write_atomic
 
 HEADER = ["image", "x1", "y1", "x2", "y2", "label"]
 
@@ -33,8 +32,10 @@ def write(root: Path, classes: tuple[str, ...], splits: dict[str, list[Placed]])
                 records.append([row.path, *edges, classes[label], split, *([words[kind]] if kinds else [])])
             if len(records) == before:
                 records.append([row.path, "", "", "", "", "", split, *([""] if kinds else [])])
-    write_atomic(root / "annotations.csv", _csv([[*HEADER, "split", *(["kind"] if kinds else [])], *records]))
-    write_atomic(root / CLASSES, _csv([[name, str(number)] for number, name in enumerate(classes)]))
+    (root / "annotations.csv").write_bytes(
+        (_csv([[*HEADER, "split", *(["kind"] if kinds else [])], *records])).encode()
+    )
+    (root / CLASSES).write_bytes((_csv([[name, str(number)] for number, name in enumerate(classes)])).encode())
     masks = sum(mask is not None for objects in everything for mask in objects.masks or ())
     points = sum(len(objects) for objects in everything if objects.keypoints is not None)
     notes = [f"Masks, which the CSV has no column for, left out: {masks:,}."] if masks else []

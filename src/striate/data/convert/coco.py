@@ -9,11 +9,11 @@ from typing import Any
 from striate.data.convert.decimals import same_when_read, shortest
 from striate.data.convert.pictures import Placed
 from striate.data.sample import CROWD, DIFFICULT
-from striate.files import write_atomic
 
 
 def write(root: Path, classes: tuple[str, ...], splits: dict[str, list[Placed]]) -> list[str]:
     """Category ids are 1 and up in the classes' order. DIFFICULT is written as `ignore`, as converters from VOC do."""
+    (root / "annotations").mkdir()
     categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
     for split, rows in splits.items():
         images, annotations = [], []
@@ -23,7 +23,9 @@ def write(root: Path, classes: tuple[str, ...], splits: dict[str, list[Placed]])
             for entry in _annotations(row):
                 annotations.append({"id": len(annotations) + 1, "image_id": number, **entry})
         content = {"images": images, "annotations": annotations, "categories": categories}
-        write_atomic(root / "annotations" / f"instances_{split}.json", json.dumps(content, ensure_ascii=False))
+        (root / "annotations" / f"instances_{split}.json").write_bytes(
+            (json.dumps(content, ensure_ascii=False)).encode()
+        )
     return []
 
 

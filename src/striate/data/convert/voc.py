@@ -9,7 +9,6 @@ from striate.data.convert.decimals import same_when_read, shortest, text
 from striate.data.convert.pictures import Placed
 from striate.data.formats.voc import LABELS, SETS
 from striate.data.sample import CROWD, PLAIN
-from striate.files import write_atomic
 
 _HEAD = """<annotation>
 	<folder>JPEGImages</folder>
@@ -34,9 +33,11 @@ def write(root: Path, classes: tuple[str, ...], splits: dict[str, list[Placed]])
         for row in rows:
             masks += sum(mask is not None for mask in row.objects.masks or ())
             points += 0 if row.objects.keypoints is None else len(row.objects)
-            (root / "Annotations" / f"{row.stem}.xml").write_text(_annotation(row, classes), encoding="utf-8")
-        write_atomic(root / SETS / f"{split}.txt", "".join(f"{row.stem}\n" for row in rows))
-    write_atomic(root / LABELS, "# label:color_rgb:parts:actions\n" + "".join(f"{name}:::\n" for name in classes))
+            (root / "Annotations" / f"{row.stem}.xml").write_bytes(_annotation(row, classes).encode())
+        (root / SETS / f"{split}.txt").write_bytes(("".join(f"{row.stem}\n" for row in rows)).encode())
+    (root / LABELS).write_bytes(
+        ("# label:color_rgb:parts:actions\n" + "".join(f"{name}:::\n" for name in classes)).encode()
+    )
     notes = [f"Masks, which VOC's XML cannot hold, left out: {masks:,}."] if masks else []
     return notes + ([f"Objects whose keypoints VOC's XML cannot hold: {points:,}."] if points else [])
 

@@ -9,7 +9,6 @@ from typing import Any
 from striate.data.convert.decimals import text
 from striate.data.convert.pictures import Placed
 from striate.data.sample import PLAIN
-from striate.files import write_atomic
 
 DIGITS = 12  # behind the point: 1e-8 px of a picture 10,000 px wide
 
@@ -24,13 +23,13 @@ def write(root: Path, classes: tuple[str, ...], splits: dict[str, list[Placed]])
         (root / "labels" / split).mkdir(parents=True)
         for row in rows:
             lines = "".join(line + "\n" for line in _lines(row, outlined))
-            (root / "labels" / split / f"{row.stem}.txt").write_text(lines)
+            (root / "labels" / split / f"{row.stem}.txt").write_bytes(lines.encode())
     listed = "".join(f"{split}: images/{split}\n" for split in splits)
     if "train" not in splits or "val" not in splits:  # others insist on both keys
         listed += "".join(f"{split}:\n" for split in ("train", "val") if split not in splits)
     names = "".join(f"  {number}: {json.dumps(name, ensure_ascii=False)}\n" for number, name in enumerate(classes))
     shape = f"kpt_shape: [{points}, 3]\n" if points is not None else ""
-    write_atomic(root / "data.yaml", f"path: .\n{listed}{shape}names:\n{names}")
+    (root / "data.yaml").write_bytes((f"path: .\n{listed}{shape}names:\n{names}").encode())
     odd = sum(int((objects.kinds != PLAIN).sum()) for objects in everything)
     lost = 0 if outlined else sum(mask is not None for mask in masks)
     notes = [f"Crowds and difficult objects, which YOLO does not know, left out: {odd:,}."] if odd else []

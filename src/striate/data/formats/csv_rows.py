@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from striate.data.formats.annotations import shown
 from striate.data.split import SPLIT_NAMES
 from striate.errors import DataError, did_you_mean
 
@@ -134,7 +135,7 @@ def _columns(file: Path, line: int, header: list[str]) -> tuple[int, int, int | 
     where = f"{file}, line {line}"
     for name, count in Counter(header).items():
         if count > 1 or not name:
-            raise DataError(f'{where}: {count} columns are called "{name}"; give each its own name')
+            raise DataError(f'{where}: {count} columns are called "{shown(name)}"; give each its own name')
 
     def find(known: tuple[str, ...]) -> int | None:
         return next((names.index(name) for name in known if name in names), None)
@@ -146,7 +147,8 @@ def _columns(file: Path, line: int, header: list[str]) -> tuple[int, int, int | 
     if image_at is None:
         near = next((hint for name in names if (hint := did_you_mean(name, IMAGE_COLUMNS))), "")
         raise DataError(
-            f"{where}: no column names the pictures; the columns are {', '.join(header)}; call one of them image.{near}"
+            f"{where}: no column names the pictures; the columns are {shown(', '.join(header))}; "
+            f"call one of them image.{near}"
         )
     if label_at is not None:
         return image_at, label_at, split_at, []
@@ -154,14 +156,16 @@ def _columns(file: Path, line: int, header: list[str]) -> tuple[int, int, int | 
     if len(flags_at) < 2:
         raise DataError(
             f"{where}: no column is called label, and there are no columns of 0 and 1 for several labels; "
-            f"the columns are {', '.join(header)}"
+            f"the columns are {shown(', '.join(header))}"
         )
     return image_at, -1, split_at, flags_at
 
 
 def _flag(where: str, column: str, cell: str) -> bool:
     if cell.lower() not in _FLAGS:
-        raise DataError(f'{where}: "{cell}" in column {column}; without a column called label, all others hold 0 or 1')
+        raise DataError(
+            f'{where}: "{shown(cell)}" in column {shown(column)}; without a column called label, all others hold 0 or 1'
+        )
     return _FLAGS[cell.lower()]
 
 
@@ -174,14 +178,18 @@ def _is_number(text: str) -> bool:
 
 def _score(where: str, column: str, cell: str) -> str:
     if not _is_number(cell):
-        raise DataError(f'{where}: "{cell}" in column {column} is no number; write one, or remove the line')
+        raise DataError(
+            f'{where}: "{shown(cell)}" in column {shown(column)} is no number; write one, or remove the line'
+        )
     return cell
 
 
 def _votes(where: str, names: list[str], cells: list[str]) -> tuple[float, ...]:
     for name, cell in zip(names, cells, strict=True):
         if not _is_number(cell) or float(cell) < 0:
-            raise DataError(f'{where}: "{cell}" in column {name}: how many gave this grade? Write a number from 0 on')
+            raise DataError(
+                f'{where}: "{shown(cell)}" in column {shown(name)}: how many gave this grade? Write a number from 0 on'
+            )
     votes = tuple(float(cell) for cell in cells)
     if not any(votes):
         raise DataError(f"{where}: nobody voted; remove the line")
@@ -190,5 +198,7 @@ def _votes(where: str, names: list[str], cells: list[str]) -> tuple[float, ...]:
 
 def split_name(where: str, cell: str) -> str:
     if cell.lower() not in SPLIT_NAMES:
-        raise DataError(f'{where}: "{cell}" is no split; write train, val or test.{did_you_mean(cell, SPLIT_NAMES)}')
+        raise DataError(
+            f'{where}: "{shown(cell)}" is no split; write train, val or test.{did_you_mean(cell, SPLIT_NAMES)}'
+        )
     return SPLIT_NAMES[cell.lower()]

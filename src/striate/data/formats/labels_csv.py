@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from striate.data.formats.annotations import shown
 from striate.data.formats.csv_rows import Kind, Row, names_pictures, read_rows
 from striate.data.sample import Dataset, Sample, Votes
 from striate.data.scores import grades_of, name_of, votes_for
@@ -42,7 +43,9 @@ def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset
         kinds.add(kind)
         if columns is not None and names is not None and set(columns) != set(names):
             odd = sorted(set(columns) ^ set(names))[0]
-            raise DataError(f'{file}, line 1: label column "{odd}" is not in every CSV; give them the same columns')
+            raise DataError(
+                f'{file}, line 1: label column "{shown(odd)}" is not in every CSV; give them the same columns'
+            )
         names = names or columns
     if not rows:
         raise DataError(f"{source}: no rows below the header; write one line a picture: image,label")
@@ -58,7 +61,7 @@ def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset
             if (row.split or "train") == split:
                 splits.setdefault(split, []).append(Sample(str(row.picture), target, row.image))
     if len(classes) < 2:
-        raise DataError(f'{source}: only one class ("{classes[0]}"); labels of at least two are needed')
+        raise DataError(f'{source}: only one class ("{shown(classes[0])}"); labels of at least two are needed')
     splits, note = hold_out(splits, val_fraction, seed)
     task = "classify" if kind in ("label", "labels") else "score"
     things = f"{len(classes)} classes" if task == "classify" else f"grades from {classes[0]} to {classes[-1]}"
@@ -145,11 +148,11 @@ def _without_repeats(rows: list[Row]) -> tuple[list[Row], list[str]]:
         known = first.setdefault(key, row)
         if set(known.labels) != set(row.labels) or known.votes != row.votes:
             raise DataError(
-                f"{row.place}: {row.image} has other labels than in line {known.line}; "
+                f"{row.place}: {shown(row.image)} has other labels than in line {known.line}; "
                 "write several labels of one picture as a;b"
             )
         if known.split != row.split:
-            raise DataError(f"{row.place}: {row.image} is in {row.split}, in line {known.line} in {known.split}")
+            raise DataError(f"{row.place}: {shown(row.image)} is in {row.split}, in line {known.line} in {known.split}")
     dropped = len(rows) - len(first)
     notes = [f"{dropped:,} lines repeat a picture with the same label and were left out."] if dropped else []
     return list(first.values()), notes
@@ -166,7 +169,7 @@ def _check_pictures(rows: list[Row]) -> None:
     if missing:
         more = f" (and {len(missing) - 1:,} lines more)" if len(missing) > 1 else ""
         raise DataError(
-            f"{missing[0].place}: no picture {missing[0].picture}{more}; paths are relative to the CSV file"
+            f"{missing[0].place}: no picture {shown(str(missing[0].picture))}{more}; paths are relative to the CSV file"
         )
 
 
@@ -183,5 +186,6 @@ def _check_known(rows: list[Row]) -> None:
         for label in row.labels:
             if train and label not in train:
                 raise DataError(
-                    f'{row.place}: label "{label}" is in {row.split} but not in train.{did_you_mean(label, train)}'
+                    f'{row.place}: label "{shown(label)}" is in {row.split} but not in train.'
+                    f"{did_you_mean(label, train)}"
                 )

@@ -238,7 +238,7 @@ def _labelmap(file: Path, seen: set[str]) -> list[str]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         return []
-    rows = [line for line in lines if line.count(":") >= 3 and not line.startswith("#")]
+    rows = [line for line in lines if line.count(":") >= 3 and not line.startswith("# label:")]
     names = [" ".join(line.rsplit(":", 3)[0].split()) for line in rows]
     if "background" not in seen:
         names = [name for name in names if name != "background"]  # CVAT always lists it

@@ -27,6 +27,7 @@ from striate.errors import DataError
 from striate.images import PICTURE_SUFFIXES
 
 CLASSES_AT_MOST = 10_000  # where no file names them
+ROUNDED = 7  # digits behind the point of a pixel: shares tell no more, and whole pixels are whole again
 _YAML = (".yaml", ".yml")
 _LINE = re.compile(rb"\s*\d+(\s+[-+.\deE]+){4,}\s*$")
 
@@ -57,9 +58,8 @@ def read(source: str, val_fraction: float, seed: int, download: bool) -> Dataset
     root = file.parent if file is not None else path
     pictures = [Picture(p, os.path.relpath(p, root), split) for split, paths in folders.items() for p in paths]
     if not pictures:
-        raise DataError(
-            f"{source}: no pictures in {', '.join(config.splits.values()) or 'its folders'}; check the paths"
-        )
+        looked = shown(", ".join(config.splits.values())) or "its folders"
+        raise DataError(f"{config.file}: no pictures in {looked}; check the paths")
     for picture, size in zip(pictures, picture_sizes([picture.path for picture in pictures]), strict=True):
         picture.size = size
     lost = sum(picture.size is None and os.path.isfile(picture.path) for picture in pictures)
@@ -120,7 +120,8 @@ def _annotations(pictures: list[Picture], config: Config, left_out: Counter[str]
         raise DataError(f"{config.file}: no picture has boxes; the first text file looked for is {shown(first)}")
     left_out["Pictures without a text file, taken to be empty"] += without
     stacked = np.stack(points) if points else None
-    return Annotations(pictures, owners, rows, labels, masks=masks, keypoints=stacked, left_out=left_out), labels
+    boxes = np.round(np.array(rows, dtype=np.float64).reshape(-1, 4), ROUNDED)
+    return Annotations(pictures, owners, boxes, labels, masks=masks, keypoints=stacked, left_out=left_out), labels
 
 
 def _expected(shape: tuple[int, int] | None) -> str:
