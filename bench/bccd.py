@@ -1,4 +1,4 @@
-"""Blood cells (bccd, its own splits) from scratch: `striate train` with its defaults, then the peer for the same wall time.
+"""Blood cells (bccd, its own splits) from scratch: `striate train`, then the peer for the same wall time.
 
 ours:        `striate train BCCD`, the default detector; judged on the test split by the model file it wrote.
 ultralytics: its nano model, from scratch, at the same picture size, for as many seconds as ours took from start to end,
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> list[Comparison]:
-    folder = dataset("bccd") / "BCCD"
+    folder = dataset("bccd")
     with tempfile.TemporaryDirectory(prefix="striate-bench-") as place:
         where = options.keep or Path(place)
         striate = [sys.executable, "-m", "striate"]
@@ -42,11 +42,8 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
         subprocess.run(command, check=True, stdout=sys.stderr)
         seconds = {"ours": [time.perf_counter() - start]}
         model = where / "detect" / "bccd" / "model.safetensors"
-        said = json.loads(
-            subprocess.run(
-                [*striate, "evaluate", str(model), str(folder), "--json"], check=True, capture_output=True
-            ).stdout
-        )
+        judge = [*striate, "evaluate", str(model), str(folder), "--json"]
+        said = json.loads(subprocess.run(judge, check=True, capture_output=True).stdout)
         figures: dict[str, Any] = {f"{name} of ours": value(said, name) for name in ("ap", "ap50", "ap75")}
         passed = figures["ap50 of ours"] >= LOWEST
         if options.peer:

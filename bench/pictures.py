@@ -17,6 +17,8 @@ INSIDE = {  # archive -> the data set's folder within it
     "imagenet-samples": "imagenet-1k-samples",
     "fer2013": "fer2013-jpg",
     "facial-keypoints": "facial-keypoints-ytf",
+    "bccd": "bccd/BCCD",
+    "coco128-train": "coco128",
     "weights": "weights",
 }
 

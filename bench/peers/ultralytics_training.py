@@ -1,8 +1,8 @@
-"""ultralytics' nano model from scratch on a YOLO data set, for so many seconds of wall clock; its answers on the test split.
+"""ultralytics' nano model from scratch on a YOLO data set, for so many seconds of wall clock.
 
-Prints {"detections": FILE, "seconds": …}: a safetensors file with a float [N, 6] a test picture, x1 y1 x2 y2 score
-class in pixels. Everything is at its defaults but the picture size, the clock, fp32, and two threads: by itself it takes
-one less than there are cores.
+Prints {"detections": FILE, "seconds": …}: a safetensors file with a float [N, 6] a picture of the test split: x1 y1 x2
+y2 score class, in pixels. All is at its defaults but the picture size, the clock, fp32, and the threads: by itself it
+takes one less than there are cores.
 
 AGPL: it runs in an environment of its own and is no part of this project:
 python -m venv /tmp/venv-ul && /tmp/venv-ul/bin/pip install ultralytics
