@@ -5,24 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from striate.config import Preprocess
-from striate.data.sample import Sample
+from striate.data.geometry import fitting
+from striate.data.picture_sizes import picture_sizes
+from striate.data.sample import PLAIN, Objects, Sample
 
 ANCHORS_OF = 416  # pixels a side that YOLO's anchors are measured at
-SMALL = 192  # pixels, longer side
+MOSTLY = 0.95  # share of the objects that FCOS's levels are chosen for
 SMALLEST = 0.05  # share of the objects that may be smaller than the first anchor of a ladder
 
 
+def sizes_of(samples: Sequence[Sample], preprocess: Preprocess, most: int = 2000) -> Tensor:
+    """Widths and heights of the objects that are to be learnt, float [N, 2], in pixels of what the network sees.
+
+    Of `most` pictures spread over the samples; only headers of files are read.
+    """
+    chosen = samples[:: max(1, len(samples) // most)][:most]
+    found: list[Tensor] = [torch.zeros(0, 2)]
+    for sample, size in zip(chosen, picture_sizes([sample.image for sample in chosen]), strict=True):
+        if size is None or not isinstance(sample.target, Objects):
+            continue
+        there = fitting(size, preprocess)
+        boxes = sample.target.boxes[sample.target.kinds == PLAIN]
+        found.append((boxes[:, 2:] - boxes[:, :2]) * torch.tensor([there.xx, there.yy]))
+    sizes = torch.cat(found)
+    return sizes[(sizes > 0).all(1)]
+
+
 def levels_of(samples: Sequence[Sample], preprocess: Preprocess) -> dict[str, Any]:
-    """FCOS's maps: 8, 16 and 32 times smaller; of small pictures the last has too few cells to be worth its weights."""
-    small = max(preprocess.size) <= SMALL
-    return {"reductions": [8, 16] if small else [8, 16, 32], "channels": 64 if small else 96}
+    """FCOS's maps: 8 and 16 times smaller than the picture, and 32 where many objects are larger than 8 cells of 16."""
+    sizes = sizes_of(samples, preprocess)
+    large = bool(len(sizes)) and float(sizes.amax(1).quantile(MOSTLY)) > 8 * 16
+    return {"reductions": [8, 16, 32] if large else [8, 16], "channels": 96 if large else 64}
 
 
 def clusters(count: int, samples: Sequence[Sample], preprocess: Preprocess) -> dict[str, Any]:
     """YOLO's dimension clusters, in pixels of a picture of the network's own size (YOLOv3, section 2.1)."""
-    from striate.data.anchor_clusters import sizes_of
-
     sizes = sizes_of(samples, preprocess)
     if len(sizes) < count:
         return {}
@@ -36,8 +57,6 @@ def clusters(count: int, samples: Sequence[Sample], preprocess: Preprocess) -> d
 
 def ladder_of_anchors(samples: Sequence[Sample], preprocess: Preprocess) -> dict[str, Any]:
     """A Faster R-CNN's anchors: the smallest level's fit the small objects, each further level's are twice as large."""
-    from striate.data.anchor_clusters import sizes_of
-
     sizes = sizes_of(samples, preprocess)
     if not len(sizes):
         return {}
