@@ -68,8 +68,10 @@ class FCOS(nn.Module):
         classify, regress = self.head.classification_head, self.head.regression_head
         for values in levels:
             rows, columns = values.shape[-2:]
-            step_y, step_x = height // rows, width // columns
-            middle = 0.5 if self.assignment == "aligned" else 0.0
+            if self.assignment == "aligned":
+                step_y, step_x, middle = height / rows, width / columns, 0.5
+            else:
+                step_y, step_x, middle = height // rows, width // columns, 0.0
             y = (torch.arange(rows, device=values.device) + middle) * step_y
             x = (torch.arange(columns, device=values.device) + middle) * step_x
             grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")

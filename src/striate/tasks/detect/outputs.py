@@ -62,9 +62,10 @@ def stack_detections(boxes: Sequence[Tensor], scores: Sequence[Tensor], labels: 
     """[B, limit, 6] from the boxes [n, 4], scores [n] and labels [n] of each picture, in any order."""
     found = torch.zeros(len(boxes), limit, 6, device=boxes[0].device if boxes else None)
     found[:, :, 5] = -1
-    for row, box, score, label in zip(found, boxes, scores, labels, strict=True):
-        order = score.float().argsort(descending=True, stable=True)[:limit]
-        row[: len(order), :4] = box[order].float()
-        row[: len(order), 4] = score[order].float()
-        row[: len(order), 5] = label[order].float()
+    for number, (box, score, label) in enumerate(zip(boxes, scores, labels, strict=True)):
+        order = score.detach().float().argsort(descending=True, stable=True)[:limit]
+        count = len(order)
+        found[number, :count, :4] = box.detach()[order].float()
+        found[number, :count, 4] = score.detach()[order].float()
+        found[number, :count, 5] = label[order].float()
     return found

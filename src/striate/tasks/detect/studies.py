@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from striate.config import Preprocess
+from striate.data.anchor_clusters import cluster
 from striate.data.geometry import fitting
 from striate.data.picture_sizes import picture_sizes
 from striate.data.sample import PLAIN, Objects, Sample
@@ -49,8 +50,6 @@ def clusters(count: int, samples: Sequence[Sample], preprocess: Preprocess) -> d
         return {}
     height, width = preprocess.size
     side = (height * width) ** 0.5
-    from striate.data.anchor_clusters import cluster
-
     found = cluster(sizes, count, seed=0) * (ANCHORS_OF / side)
     return {"anchors": [[round(value, 1) for value in pair] for pair in found.tolist()], "anchor_size": ANCHORS_OF}
 
