@@ -5,7 +5,6 @@ What is new against R-CNN: RoI pooling, and one loss for class and box (arXiv:15
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align, roi_pool
 

@@ -14,12 +14,13 @@ from torchvision.ops import box_iou, roi_align
 from striate.backbones import Backbone, create_model
 from striate.backbones.backbone import checked
 from striate.tasks.detect.outputs import learnable
-from striate.tasks.detect.roi import Judged, Learnt, Regions, box_loss, region_losses, sample_rois
+from striate.tasks.detect.roi import Judged, Learnt, Regions, region_losses, sample_rois
 from striate.tasks.detect.selective_search import MODES, propose
 
 CROPS = 128  # learnt in a step, section 2.3
 CONTEXT = 16 / 227  # of the warped crop that shows what is around the box, at each side (appendix A)
 EMPTY = 0.3  # IoU below which a region is background to the support vector machines (section 2.3)
+ITSELF = 0.7  # IoU from which a region counts as the object itself to them, of which a step draws too few
 HARDEST = 3  # background regions that a machine learns from, for each object
 SHARPNESS = 4.6  # of the sigmoid that makes scores of margins: -1 and 1, the margins' edges, become 0.01 and 0.99
 CHUNK = 128  # crops judged at once
@@ -119,3 +120,25 @@ class RCNN(nn.Module):
         half = half / (1 - 2 * self.context)
         rows = torch.cat((rows[:, :1], middle - half, middle + half), 1).to(images.dtype)
         return roi_align(images, rows, self.crop, sampling_ratio=-1, aligned=True)
+
+
+def hinge(margins: Tensor, drawn: list[Regions], targets: Tensor) -> Tensor:
+    """Squared hinge loss of margins [R, C], a machine a class (what LinearSVC minimises).
+
+    A machine's positives are the objects of its class, or as good as they, its negatives what overlaps none of them by
+    `EMPTY` (section 2.3, appendix B); of these only the hardest count, `HARDEST` for each positive or for one.
+    """
+    total = margins.sum() * 0
+    start = 0
+    for one, target in zip(drawn, targets, strict=True):
+        rows = margins[start : start + len(one.boxes)]
+        start += len(one.boxes)
+        boxes, labels = learnable(target)
+        overlap = box_iou(one.boxes, boxes.to(one.boxes.dtype))  # [r, M]
+        for index in range(margins.shape[1]):
+            same = overlap[:, labels == index]
+            best = same.amax(1) if same.shape[1] else overlap.new_zeros(len(overlap))
+            positive, negative = rows[best > ITSELF, index], rows[best < EMPTY, index]
+            hard = negative.topk(min(len(negative), HARDEST * max(len(positive), 1))).values
+            total = total + (1 - positive).clamp(min=0).square().sum() + (1 + hard).clamp(min=0).square().sum()
+    return total / max(start, 1)

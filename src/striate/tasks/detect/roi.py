@@ -7,7 +7,6 @@ column c + 1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,13 +17,12 @@ from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, remove_sm
 
 from striate.backbones import Backbone, FeatureList, create_model
 from striate.data.sample import PLAIN
+from striate.tasks.detect.boxes import decode_boxes, encode_boxes
 from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, stack_detections
 
 FOREGROUND = 0.25  # of the regions learnt, at most (Fast R-CNN, section 2.3)
 OVERLAP = 0.5  # IoU from which a region is its object's
 NMS = 0.5  # IoU from which the weaker of two detections of a class goes
-CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # one over the usual size of the four, so that all count alike
-LARGEST_CODE = math.log(1000 / 16)  # of width and height: no box grows more than 62-fold
 LEAST_BOX = 1e-2  # pixels
 
 
@@ -69,23 +67,6 @@ class Judged:
         return stack_detections(*judge(self.scores, self.codes, self.regions, self.size, limit), limit)
 
 
-def encode(boxes: Tensor, regions: Tensor, weights: Sequence[float] = CODE_WEIGHTS) -> Tensor:
-    """Codes [N, 4] by which `regions` [N, 4] are moved onto `boxes` [N, 4] (R-CNN, appendix C, equations 6 to 9)."""
-    sides, goals = regions[:, 2:] - regions[:, :2], boxes[:, 2:] - boxes[:, :2]
-    shift = ((boxes[:, :2] + 0.5 * goals) - (regions[:, :2] + 0.5 * sides)) / sides
-    return torch.cat((shift, (goals / sides).log()), 1) * shift.new_tensor(weights)
-
-
-def decode(codes: Tensor, regions: Tensor, weights: Sequence[float] = CODE_WEIGHTS) -> Tensor:
-    """Boxes [N, K, 4] from codes [N, 4 K] and regions [N, 4]: what `encode` undoes."""
-    codes = codes.unflatten(1, (-1, 4)) / codes.new_tensor(weights)  # [N, K, 4]
-    regions = regions.to(codes.dtype)[:, None]
-    sides = regions[..., 2:] - regions[..., :2]
-    middle = codes[..., :2] * sides + (regions[..., :2] + 0.5 * sides)
-    half = 0.5 * codes[..., 2:].clamp(max=LARGEST_CODE).exp() * sides
-    return torch.cat((middle - half, middle + half), 2)
-
-
 def sample_rois(
     proposals: Tensor,
     target: Tensor,
@@ -111,7 +92,10 @@ def sample_rois(
     if len(boxes):
         best, whose = box_iou(regions, boxes).max(1)
     else:
-        best, whose = regions.new_zeros(len(regions)), torch.zeros(len(regions), dtype=torch.long, device=regions.device)
+        best, whose = (
+            regions.new_zeros(len(regions)),
+            torch.zeros(len(regions), dtype=torch.long, device=regions.device),
+        )
     others = target[(target[:, 4] >= 0) & (target[:, 5] != PLAIN), :4].to(regions.dtype)
     good = best >= overlap
     bad = (best < background[1]) & (covered(regions, others) < 0.5)
@@ -159,7 +143,7 @@ def box_loss(codes: Tensor, drawn: Sequence[Regions]) -> Tensor:
     """Smooth L1 (Fast R-CNN, equation 3; beta 1/9 as in Detectron) of codes [R, 4 (1 + C)]."""
     labels = torch.cat([one.labels for one in drawn])
     at = (labels > 0).nonzero()[:, 0]
-    goals = encode(torch.cat([one.objects for one in drawn])[at], torch.cat([one.boxes for one in drawn])[at])
+    goals = encode_boxes(torch.cat([one.objects for one in drawn])[at], torch.cat([one.boxes for one in drawn])[at])
     guesses = codes.unflatten(1, (-1, 4))[at, labels[at]]
     return functional.smooth_l1_loss(guesses, goals, beta=1 / 9, reduction="sum") / max(len(labels), 1)
 
@@ -179,7 +163,7 @@ def judge(
     cut at the picture's edges and thinned out class by class: torchvision's `RoIHeads.postprocess_detections`.
     """
     counts = [len(one) for one in regions]
-    moved = decode(codes, torch.cat(list(regions)))  # [R, 1 + C, 4]
+    moved = decode_boxes(codes.unflatten(1, (-1, 4)), torch.cat(list(regions))[:, None])  # [R, 1 + C, 4]
     found: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
     for boxes, values in zip(moved.split(counts), scores.split(counts), strict=True):
         at, label = (values[:, 1:] > least_score).nonzero(as_tuple=True)
