@@ -1,17 +1,29 @@
-"""Words under pictures: the caption bar of a drawn result, legible on digits of 8 pixels and photos of 4,000."""
+"""What is drawn on and under pictures: captions, boxes, points; legible on digits of 8 pixels and photos of 4,000."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEAST_WIDTH = 256  # pixels; below this no caption can be read
 GROUND, TRACK, INK, DIM = (24, 24, 27), (63, 63, 70), (250, 250, 250), (161, 161, 170)
+BOXED_SIDE = 480  # pixels; pictures with boxes are enlarged to at most this, so that plates do not cover them
+UNSURE = 0.2  # points below are drawn hollow
+# of classes, in turn: the first eight are those of Okabe and Ito (2008), told apart by the colour-blind too
+COLOURS = (
+    *((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)),
+    *((255, 255, 255), (132, 204, 22), (168, 85, 247), (239, 68, 68), (20, 220, 220), (161, 98, 7), (251, 146, 210)),
+)
 FILL = {None: (96, 165, 250), "right": (74, 222, 128), "wrong": (248, 113, 113)}
 
 
@@ -79,6 +91,125 @@ def with_histogram(
             pen.text((across(grade), floor + size), f"{grade:g}", DIM, small, anchor="mm")
     pen.line((across(mean), top - size // 3, across(mean), floor), INK, max(2, size // 8))
     return sheet
+
+
+def draw_boxes(
+    picture: Image.Image,
+    boxes: Tensor,
+    labels: Sequence[str],
+    scores: Sequence[float] | Tensor | None,
+    groups: Sequence[int],
+    *,
+    side: int = BOXED_SIDE,
+) -> Image.Image:
+    """An RGB copy of the picture with a box around each object and a plate that names it; the first ones on top.
+
+    Lines run outside their boxes, so that small objects stay seen, with a dark rim, so that they show on any ground.
+    Plates stand above, below or in their box, wherever no plate of an earlier box is; lines and letters grow with
+    the picture.
+
+    Args:
+        picture: a small one is enlarged by a whole factor without smoothing.
+        boxes: float [N, 4], x1 y1 x2 y2 in its pixels; what is outside it or not finite is not drawn.
+        labels: N names; an empty one without a score has no plate.
+        scores: N, in 0..1, said after the name.
+        groups: N numbers, of a class say; each has its colour, of which there are 14.
+        side: pictures are enlarged to at most this.
+    """
+    factor = max(1, side // max(picture.size))
+    size = (picture.width * factor, picture.height * factor)
+    picture = picture.convert("RGB").resize(size, Image.Resampling.NEAREST)
+    pen, width = ImageDraw.Draw(picture), max(2, round(max(size) / 300))
+    # as in captions, no letter higher than a sixth of the picture
+    font = caption_font(max(12, min(max(size) // 50, min(size) // 6)))
+    edges = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) * factor
+    left, top = np.minimum(edges[:, :2], edges[:, 2:]).T
+    right, bottom = np.maximum(edges[:, :2], edges[:, 2:]).T
+    seen = np.isfinite(edges).all(1) & (right >= 0) & (bottom >= 0) & (left <= size[0]) & (top <= size[1])
+    shown = np.flatnonzero(seen).tolist()
+    # the outermost pixels of each line, inside the picture: a box around all of it is seen too
+    outer = {
+        row: (
+            min(max(0, round(left[row]) - width), size[0] - 1),
+            min(max(0, round(top[row]) - width), size[1] - 1),
+            max(0, min(size[0], round(right[row]) + width) - 1),
+            max(0, min(size[1], round(bottom[row]) + width) - 1),
+        )
+        for row in shown
+    }
+    for row in reversed(shown):
+        x1, y1, x2, y2 = outer[row]
+        pen.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=GROUND, width=width + 2)
+        pen.rectangle(outer[row], outline=COLOURS[groups[row] % len(COLOURS)], width=width)
+    taken = np.empty((0, 4))
+    plates: list[tuple[str, tuple[int, int, int, int], tuple[int, int, int]]] = []
+    for row in shown:
+        score = "" if scores is None else f"{float(scores[row]):.2f}"
+        most = size[0] - font.getlength(f"  {score}")
+        text = f"{shortened(labels[row], font, most)} {score}".strip()
+        if text:
+            plate = _free_place(outer[row], (round(font.getlength(text + " ")), round(font.size * 1.3)), size, taken)
+            taken = np.vstack((taken, plate))
+            plates.append((text, plate, COLOURS[groups[row] % len(COLOURS)]))
+    for text, plate, colour in reversed(plates):
+        pen.rectangle((plate[0], plate[1], plate[2] - 1, plate[3] - 1), colour)
+        # ITU-R BT.601's luma: dark letters on what is light
+        ink = GROUND if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else INK
+        pen.text(((plate[0] + plate[2]) / 2, (plate[1] + plate[3]) / 2), text, ink, font, anchor="mm")
+    return picture
+
+
+def _free_place(
+    box: tuple[int, int, int, int], plate: tuple[int, int], size: tuple[int, int], taken: np.ndarray
+) -> tuple[int, int, int, int]:
+    """Where a plate of (width, height) stands: the first place at its box that none of `taken`, [M, 4], has."""
+    (x1, y1, x2, y2), (wide, high) = box, plate
+    corners = ((x1, y1 - high), (x1, y1), (x1, y2 + 1), (x2 + 1 - wide, y1 - high), (x2 + 1 - wide, y2 + 1))
+    corners += ((x1, y2 + 1 - high), (x2 + 1 - wide, y2 + 1 - high))
+    places: list[tuple[int, int, int, int]] = []
+    for left, top in corners:
+        left, top = max(0, min(left, size[0] - wide)), max(0, min(top, size[1] - high))
+        places.append((left, top, left + wide, top + high))
+        meets = (taken[:, :2] < places[-1][2:]).all(1) & (taken[:, 2:] > places[-1][:2]).all(1)
+        if not meets.any():
+            return places[-1]
+    return places[0]
+
+
+def draw_points(
+    picture: Image.Image,
+    points: Tensor,
+    lines: Sequence[tuple[int, int]],
+    ink: str,
+    shown: Tensor | None = None,
+) -> Image.Image:
+    """A copy of the picture with points [K, 3] (x, y, how sure) on it, and the lines between them.
+
+    Small pictures are enlarged by a whole factor without smoothing, so that points do not cover them.
+
+    Args:
+        shown: bool [K]; all when not given.
+    """
+    factor = max(1, 200 // max(picture.size))
+    picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    pen = ImageDraw.Draw(picture)
+    rows = [(x * factor, y * factor, sure) for x, y, sure in points.tolist()]
+    there = [True] * len(rows) if shown is None else shown.tolist()
+    there = [
+        is_shown and math.isfinite(x) and math.isfinite(y) for is_shown, (x, y, _) in zip(there, rows, strict=True)
+    ]
+    finite = [(x, y) for (x, y, _), is_there in zip(rows, there, strict=True) if is_there]
+    # by the distance that the points span, not by the picture: a face may be a small part of it
+    span = max((max(axis) - min(axis) for axis in zip(*finite, strict=True)), default=0.0) if finite else 0.0
+    radius = max(1.5, (span or max(picture.size)) / 100)
+    for one, other in lines:
+        if there[one] and there[other]:
+            pen.line((*rows[one][:2], *rows[other][:2]), ink, max(1, round(radius / 2)))
+    for (x, y, sure), is_there in zip(rows, there, strict=True):
+        if is_there:
+            circle = (x - radius, y - radius, x + radius, y + radius)
+            pen.ellipse(circle, ink if sure >= UNSURE else None, ink)
+    return picture
 
 
 @lru_cache(maxsize=16)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
-from striate.drawing import FILL, caption_font, shortened
+from striate.drawing import draw_boxes
 from striate.errors import MissingExtra, UsageError
 from striate.results.result import as_pillow, save_result
 from striate.results.words import finite, visible
@@ -138,7 +138,8 @@ class Detections:
             ImageError: it can no longer be read.
         """
         picture = as_pillow(self.source.load() if image is None else image)
-        return _with_boxes(picture, self)
+        names = [self.classes[label] for label in self.labels.tolist()]
+        return draw_boxes(picture, self.boxes, names, self.scores, self.labels.tolist())
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the drawn picture, or with a name ending in `.json` the numbers.
@@ -198,14 +199,3 @@ def _run_lengths(mask: Tensor) -> dict[str, Any]:
     found = run_lengths.encode(np.asfortranarray(mask.to(torch.uint8).numpy()))
     counts = found["counts"]
     return {"size": list(found["size"]), "counts": counts.decode() if isinstance(counts, bytes) else counts}
-
-
-def _with_boxes(picture: Image.Image, found: Detections) -> Image.Image:
-    """Until `striate.drawing.draw_boxes` is there."""
-    picture = picture.copy()
-    pen, font = ImageDraw.Draw(picture), caption_font(max(10, min(picture.size) // 30))
-    for name, score, (x1, y1, x2, y2) in reversed(list(found)):
-        box = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
-        pen.rectangle(box, outline=FILL[None], width=max(1, min(picture.size) // 200))
-        pen.text(box[:2], shortened(f"{name} {score:.2f}", font, picture.width), FILL[None], font, anchor="lb")
-    return picture

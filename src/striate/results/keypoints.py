@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
+from striate.drawing import draw_points
 from striate.results.result import as_pillow, save_result
 from striate.results.words import visible
 from striate.sources import Source
 
-UNSURE = 0.2  # points below are drawn hollow
 INK = "#f97316"
 
 
@@ -109,42 +108,6 @@ class Keypoints:
     def show(self) -> None:
         """Open the drawn picture in the system's viewer."""
         self.draw().show()
-
-
-def draw_points(
-    picture: Image.Image,
-    points: Tensor,
-    lines: Sequence[tuple[int, int]],
-    ink: str,
-    shown: Tensor | None = None,
-) -> Image.Image:
-    """A copy of the picture with points [K, 3] (x, y, how sure) on it, and the lines between them.
-
-    Small pictures are enlarged by a whole factor without smoothing, so that points do not cover them.
-
-    Args:
-        shown: bool [K]; all when not given.
-    """
-    factor = max(1, 200 // max(picture.size))
-    picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    pen = ImageDraw.Draw(picture)
-    rows = [(x * factor, y * factor, sure) for x, y, sure in points.tolist()]
-    there = [True] * len(rows) if shown is None else shown.tolist()
-    there = [
-        is_shown and math.isfinite(x) and math.isfinite(y) for is_shown, (x, y, _) in zip(there, rows, strict=True)
-    ]
-    finite = [(x, y) for (x, y, _), is_there in zip(rows, there, strict=True) if is_there]
-    # by the distance that the points span, not by the picture: a face may be a small part of it
-    span = max((max(axis) - min(axis) for axis in zip(*finite, strict=True)), default=0.0) if finite else 0.0
-    radius = max(1.5, (span or max(picture.size)) / 100)
-    for one, other in lines:
-        if there[one] and there[other]:
-            pen.line((*rows[one][:2], *rows[other][:2]), ink, max(1, round(radius / 2)))
-    for (x, y, sure), is_there in zip(rows, there, strict=True):
-        if is_there:
-            circle = (x - radius, y - radius, x + radius, y + radius)
-            pen.ellipse(circle, ink if sure >= UNSURE else None, ink)
-    return picture
 
 
 def _rounded(value: float, digits: int) -> float | None:

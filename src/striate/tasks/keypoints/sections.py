@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from striate.data.sample import Sample
+from striate.drawing import draw_points
 from striate.errors import StriateError
 from striate.results import as_pillow
-from striate.results.keypoints import draw_points
 from striate.tasks.keypoints.metrics import FAILED, KeypointMetrics
 from striate.tasks.section import BLUE, GREY, ORANGE, RED, Figure, PictureCard, Section, Table
 
