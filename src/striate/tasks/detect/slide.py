@@ -1,4 +1,4 @@
-"""Any trained classifier slid over a picture: where it sees what, as a map of scores and as boxes (lectures 2 and 4)."""
+"""Any trained classifier slid over a picture: what it sees where, as a map of scores and as boxes (lecture 2, 4)."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def score_map(model: Model, picture: Any, window: int | Size | None = None, stri
     image = with_channels(source.load(), model.card.preprocess.channels)
     seen = window_of(model.module, model.card.preprocess.size)  # type: ignore[arg-type]
     wanted = seen if window is None else pair(window)
-    if stride is not None and stride < 1 or min(wanted) < 1:
+    if (stride is not None and stride < 1) or min(wanted) < 1:
         raise UsageError(f"window and stride must be at least 1 pixel, not {wanted} and {stride}")
     height, width = image.shape[-2:]
     if height < wanted[0] or width < wanted[1]:

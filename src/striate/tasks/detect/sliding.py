@@ -238,15 +238,17 @@ def _convolutional_head(backbone: Backbone, layers: list[nn.Module], kernel: Siz
             kernel, adaptive = (1, 1), None
         elif isinstance(layer, nn.BatchNorm1d) and kernel == (1, 1):
             made.append(_on_maps(layer))
-        elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and not adaptive:
-            made.append(layer)
-        elif isinstance(layer, PLACEWISE) and (not adaptive or isinstance(layer, nn.Dropout | nn.Identity)):
+        elif _is_placewise(layer) and (not adaptive or isinstance(layer, nn.Dropout | nn.Identity)):
             made.append(layer)
         elif not isinstance(layer, nn.Flatten):
             raise _refused(backbone, f"its head has a {type(layer).__name__}")
     if kernel != (1, 1):
         raise _refused(backbone, "it has no classifier")
     return made
+
+
+def _is_placewise(layer: nn.Module) -> bool:
+    return isinstance(layer, PLACEWISE) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
 
 
 def _as_convolution(dense: nn.Linear, kernel: Size, adaptive: Size | None) -> nn.Conv2d:

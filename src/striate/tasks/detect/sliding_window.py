@@ -18,12 +18,13 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from striate.backbones import create_model
+from striate.backbones.backbone import WithAuxiliary
 from striate.data.sample import PLAIN
 from striate.errors import UsageError
 from striate.tasks.detect.boxes import box_area, box_convert, iou
 from striate.tasks.detect.nms import weighted_nms
 from striate.tasks.detect.outputs import LIMIT, stack_detections
-from striate.tasks.detect.sliding import fully_convolutional, score_crops
+from striate.tasks.detect.sliding import fully_convolutional, score_crops, window_of
 
 # conv, norm and pooling without padding: the fully convolutional pass gives exactly the scores of crops
 BACKBONE = "conv24k5s2p0-bn-relu-conv48p0-bn-relu-pool-conv64p0-bn-relu-conv96p0-bn-relu-fc64-bn-relu-drop0.2"
@@ -81,7 +82,7 @@ class SlidingWindow(nn.Module):
         **arguments: the backbone's.
 
     Raises:
-        UsageError: a step not above 1.
+        UsageError: a step not above 1; a window that the backbone cannot take.
     """
 
     takes_targets = True
@@ -110,6 +111,7 @@ class SlidingWindow(nn.Module):
         self.num_classes, self.window, self.margin = num_classes, window, margin
         self.smallest, self.step, self.crops = smallest, step, crops
         self.least_score, self.overlap = least_score, overlap
+        window_of(self.classifier, window)
         try:
             fully_convolutional(self.classifier, window)
             self.by_crops = False
@@ -133,8 +135,9 @@ class SlidingWindow(nn.Module):
         wanted = torch.cat(labels)
         seen = roi_align(images, torch.cat(rois).to(images.dtype), self.window, aligned=True)
         logits = self.classifier(seen)
-        losses = getattr(logits, "total", lambda loss: loss(logits))(lambda one: F.cross_entropy(one.float(), wanted))
-        return Learnt({"loss": losses})
+        if isinstance(logits, WithAuxiliary):
+            return Learnt({"loss": logits.total(lambda one: F.cross_entropy(one.float(), wanted))})
+        return Learnt({"loss": F.cross_entropy(logits.float(), wanted)})
 
     def _learn_proportions(self, targets: Tensor) -> None:
         rows = targets[(targets[..., 4] >= 0) & (targets[..., 5] == PLAIN)]
@@ -195,7 +198,7 @@ def sample_windows(
 ) -> tuple[Tensor, Tensor]:
     """Windows of one picture to learn from; random, from torch's global generator of the targets' device.
 
-    A quarter of them show objects, as many times each as that takes: squares around them, off by up to what neighbouring
+    A quarter of them show objects, as many times each as that takes: squares around them, off by as much as
     windows of a pyramid are. The others overlap no object, and no object's square, by an IoU of 0.3 or more, nor lie
     by 0.3 or more on a crowd or a difficult one; half of them are near an object. Of these there may be fewer.
 
