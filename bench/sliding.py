@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from bench.harness import Comparison, interleave, synchronize
 from bench.pictures import SHARED, dataset
 from striate.backbones import create_model
+from striate.backbones.backbone import Backbone
 from striate.data.shapes import draw_scene
 from striate.images import read_image
 from striate.tasks.detect.sliding import Costs, fully_convolutional, multiply_adds, score_crops
@@ -34,8 +35,6 @@ from striate.tasks.detect.sliding_window import BACKBONE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from striate.backbones.backbone import Backbone
 
 PAIRS = 3
 EXACT = 1e-4  # of the scores' standard deviation: rounding in fp32
@@ -45,7 +44,7 @@ MEAN, STD = (123.0, 117.0, 104.0), 1.0  # of SqueezeNet's pixels in 0..255
 
 @dataclass(frozen=True)
 class Case:
-    """One network on one picture; `shown` is what the map shows: an index of a class, None for the largest."""
+    """One network on one picture."""
 
     name: str
     network: Backbone
@@ -126,14 +125,14 @@ def milliseconds(work: object, device: str) -> float:
 
 def lecture() -> Case:
     """14 × 14 → conv 5 × 5 → pool → 400 → 400 → 4, in a picture of 28 × 28."""
-    network = create_model("conv16k5p0-relu-pool-fc400-relu-fc400-relu", num_classes=4, image_size=(14, 14))
+    network = classifier("conv16k5p0-relu-pool-fc400-relu-fc400-relu", num_classes=4, image_size=(14, 14))
     picture = draw_scene(0, 0, 32)[0][:, :28, :28]
     return Case("lecture", network, picture[None].float() / 128 - 1, picture, 14, is_padded=False, weights="random")
 
 
 def unpadded() -> Case:
     """The detector's own network; its batch norms take their statistics from windows of other scenes."""
-    network = create_model(BACKBONE, num_classes=6, image_size=(48, 48))
+    network = classifier(BACKBONE, num_classes=6, image_size=(48, 48))
     windows = torch.stack([draw_scene(0, index)[0][:, 40:88, 40:88] for index in range(1, 65)]).float() / 64 - 2
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -145,14 +144,20 @@ def unpadded() -> Case:
 
 def padded() -> Case:
     if not (SHARED / WEIGHTS).exists() or not (SHARED / "imagenet-samples.zip").exists():
-        network = create_model("squeezenet1_0", num_classes=1000)
+        network = classifier("squeezenet1_0", num_classes=1000)
         picture = torch.randint(0, 256, (3, 288, 384), dtype=torch.uint8)
         return Case("padded", network, picture[None].float() / 64 - 2, picture, 224, True, "random, on noise")
-    network = create_model("squeezenet1_0", num_classes=1000, weights=SHARED / WEIGHTS)
+    network = classifier("squeezenet1_0", num_classes=1000, weights=SHARED / WEIGHTS)
     photo = read_image(sorted(dataset("imagenet-samples").glob("*.JPEG"))[PHOTO])
     scaled = F.interpolate(photo[None].float(), (288, 384), mode="bilinear", antialias=True)
     inputs = (scaled - torch.tensor(MEAN).view(3, 1, 1)) / STD
     return Case("padded", network, inputs, scaled[0].round().byte(), 224, True, "ImageNet")
+
+
+def classifier(name: str, **arguments: object) -> Backbone:
+    network = create_model(name, **arguments)  # type: ignore[arg-type]
+    assert isinstance(network, Backbone)
+    return network
 
 
 PHOTO = 0
@@ -174,9 +179,9 @@ def figure_of(cases: list[tuple[Case, Scores, Comparison]]) -> Figure:
         row[0].set_title(f"{case.name}: windows of {case.window}", fontsize=10)
         top = float(max(one.max() for one in maps))
         for place, one, title in zip(row[1:3], maps, ("by crops", "in one pass"), strict=True):
-            shown = place.imshow(one, cmap="inferno", vmin=0, vmax=top)
+            place.imshow(one, cmap="inferno", vmin=0, vmax=top)
             place.set_title(f"{title}: {one.shape[0]} × {one.shape[1]} scores", fontsize=10)
-        figure.colorbar(shown, ax=row[2], shrink=0.7)
+        figure.colorbar(row[2].images[0], ax=row[2], shrink=0.7)
         apart = (maps[0] - maps[1]).abs()
         shown = row[3].imshow(apart, cmap="viridis", vmin=0, vmax=max(float(apart.max()), 1e-12))
         row[3].set_title(f"difference, at most {float(apart.max()):.1g}", fontsize=10)

@@ -128,11 +128,8 @@ def test_one_window_alone_is_the_same_even_with_padding(name, window):
 
 @pytest.mark.parametrize("window", [32, 64, 96])  # maps of 1, 2 and 3 cells, which VGG's pooling spreads over 7 × 7
 def test_an_adaptive_pooling_is_folded_into_the_kernel(window):
-    network = create_model("vgg11", num_classes=3)
-    network.features = nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(32))  # type: ignore[assignment]
-    network.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(4 * 49, 5), nn.ReLU(), nn.Linear(5, 3))  # type: ignore[assignment]
-    network.stage_layers = {"pool5": ("features.0", "features.1")}
-    network.eval()
+    network = create_model("conv4k1p0-maxpool32-gap", num_classes=3).eval()
+    network.gap1, network.fc = nn.AdaptiveAvgPool2d((7, 7)), nn.Linear(4 * 49, 3)  # type: ignore[assignment]
     convolutional = fully_convolutional(network, window)
     image = torch.randn(1, 3, window + 32, window + 64)
     crops = score_crops(network, image, window, 32)
@@ -230,13 +227,13 @@ def test_the_pyramid_reaches_from_the_smallest_object_to_the_whole_picture():
 
 
 class Bright(nn.Module):
-    """Sees class 0 where the middle of a window is bright and its rim is not."""
+    """Sees class 0 where the middle 20 × 20 pixels of a window of 24 are bright and its rim is dark."""
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        ring = crops[:, 0].clone()
-        ring[:, 3:-3, 3:-3] = 0
-        inside = crops[:, 0, 4:-4, 4:-4].mean((1, 2)) - ring.sum((1, 2)) / 20
-        return torch.stack((20 * (inside - 0.7), torch.full_like(inside, -20), torch.zeros_like(inside)), 1)
+        template = torch.full((24, 24), -1 / (24 * 24 - 20 * 20))
+        template[2:22, 2:22] = 1 / 400
+        fits = (crops[:, 0] * template).sum((1, 2))  # 1 at best
+        return torch.stack((20 * (fits - 0.7), torch.full_like(fits, -20), torch.zeros_like(fits)), 1)
 
 
 @pytest.mark.parametrize(("left", "top", "side"), [(30, 40, 20), (4, 5, 31), (60, 10, 45)])

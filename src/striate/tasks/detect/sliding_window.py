@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from striate.backbones import create_model
-from striate.backbones.backbone import WithAuxiliary
+from striate.backbones.backbone import Backbone, WithAuxiliary
 from striate.data.sample import PLAIN
 from striate.errors import UsageError
 from striate.tasks.detect.boxes import box_area, box_convert, iou
@@ -107,11 +107,13 @@ class SlidingWindow(nn.Module):
             raise UsageError(f"step, between two sizes that are looked for, must be above 1, not {step}")
         own = {"linear_head": True, "image_size": (window, window), **arguments}
         # the last class is background
-        self.classifier = create_model(backbone, num_classes=num_classes + 1, in_chans=in_chans, **own)
+        classifier = create_model(backbone, num_classes=num_classes + 1, in_chans=in_chans, **own)
+        assert isinstance(classifier, Backbone)
+        window_of(classifier, window)
+        self.classifier = classifier
         self.num_classes, self.window, self.margin = num_classes, window, margin
         self.smallest, self.step, self.crops = smallest, step, crops
         self.least_score, self.overlap = least_score, overlap
-        window_of(self.classifier, window)
         try:
             fully_convolutional(self.classifier, window)
             self.by_crops = False
