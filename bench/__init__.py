@@ -19,5 +19,6 @@ BENCHMARKS = {
     "bccd": "blood cells from scratch: striate train against ultralytics for the same wall time",
     "detection_evaluation": "COCO's numbers of 5,000 pictures' detections: ours against pycocotools",
     "detection_training": "Faster R-CNN with a feature pyramid: our training step against torchvision's reference loop",
+    "sliding": "a classifier on every window of a picture: crops against one fully convolutional pass",
     "kills": "training killed at random moments and resumed: the weights must be bit-identical",
 }
