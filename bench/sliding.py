@@ -31,7 +31,7 @@ from striate.backbones.backbone import Backbone
 from striate.data.shapes import draw_scene
 from striate.images import read_image
 from striate.tasks.detect.sliding import Costs, fully_convolutional, multiply_adds, score_crops
-from striate.tasks.detect.sliding_window import BACKBONE
+from striate.tasks.detect.task import WINDOW
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,7 +132,7 @@ def lecture() -> Case:
 
 def unpadded() -> Case:
     """The detector's own network; its batch norms take their statistics from windows of other scenes."""
-    network = classifier(BACKBONE, num_classes=6, image_size=(48, 48))
+    network = classifier(WINDOW, num_classes=6, image_size=(48, 48))
     windows = torch.stack([draw_scene(0, index)[0][:, 40:88, 40:88] for index in range(1, 65)]).float() / 64 - 2
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

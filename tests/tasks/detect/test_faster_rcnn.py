@@ -14,8 +14,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from striate.data.sample import CROWD, DIFFICULT, Objects
 from striate.errors import DataError, UsageError
-from striate.tasks.detect.faster_rcnn import FasterRCNN, Learnt, Regions, load_torchvision
-from striate.tasks.detect.outputs import collate_objects
+from striate.tasks.detect.faster_rcnn import FasterRCNN, Regions, load_torchvision
+from striate.tasks.detect.outputs import Learnt, collate_objects
 
 SMALL = {"backbone": "resnet18", "num_classes": 3, "channels": 16, "representation": 32}
 SIZES = (8, 16, 32, 64, 128)

@@ -82,7 +82,9 @@ def test_judging_in_chunks_is_judging_at_once(monkeypatch: pytest.MonkeyPatch):
 
 def test_machines_learn_from_objects_and_the_hardest_background():
     """One class; object, half an object (neither), four of background of which the three hardest count."""
-    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 20], [50, 50, 60, 60], [70, 70, 80, 80], [90, 0, 99, 9], [0, 90, 9, 99]])
+    boxes = torch.tensor(
+        [[0.0, 0, 10, 10], [0, 0, 10, 20], [50, 50, 60, 60], [70, 70, 80, 80], [90, 0, 99, 9], [0, 90, 9, 99]]
+    )
     target = collate_objects([Objects.of([[0, 0, 10, 10]], [0])])
     margins = torch.tensor([[0.25], [9.0], [0.5], [-0.5], [-2.0], [-0.75]])
     drawn = [Regions(boxes, torch.tensor([1, 1, 0, 0, 0, 0]), boxes)]

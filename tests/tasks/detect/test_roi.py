@@ -10,8 +10,8 @@ from torchvision.ops import box_iou, roi_pool
 
 from striate.data.sample import CROWD, DIFFICULT, Objects
 from striate.tasks.detect.boxes import encode_boxes
-from striate.tasks.detect.outputs import collate_objects
-from striate.tasks.detect.roi import Judged, Learnt, Regions, judge, region_losses, sample_rois, stage_of
+from striate.tasks.detect.outputs import Learnt, collate_objects
+from striate.tasks.detect.roi import Judged, Regions, judge, region_losses, sample_rois, stage_of
 
 
 def random_boxes(count: int, size: int, generator: torch.Generator) -> Tensor:

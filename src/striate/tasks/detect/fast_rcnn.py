@@ -5,11 +5,14 @@ What is new against R-CNN: RoI pooling, and one loss for class and box (arXiv:15
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torchvision.ops import roi_align, roi_pool
 
 from striate.backbones.backbone import checked
-from striate.tasks.detect.roi import Judged, Learnt, region_losses, sample_rois, stage_of
+from striate.tasks.detect.outputs import Learnt
+from striate.tasks.detect.roi import Judged, region_losses, sample_rois, stage_of
 from striate.tasks.detect.selective_search import MODES, propose
 
 POOLED = 7  # cells a side of a region's features, section 2.1
@@ -27,6 +30,7 @@ class FastRCNN(nn.Module):
         regions: learnt from a picture in a step.
         search: mode of selective search.
         proposals: at most so many a picture.
+        arguments: of the backbone (`weights` …).
 
     Raises:
         UsageError: an argument outside its choices, or no such backbone.
@@ -46,12 +50,13 @@ class FastRCNN(nn.Module):
         regions: int = REGIONS,
         search: str = "fast",
         proposals: int = 2000,
+        **arguments: Any,
     ) -> None:
         super().__init__()
         checked("pool", pool, ("pool", "align"))
         checked("search", search, tuple(MODES))
         self.pool, self.regions, self.search, self.proposals = pool, regions, search, proposals
-        self.backbone = stage_of(backbone, in_chans, stride)
+        self.backbone = stage_of(backbone, in_chans, stride, **arguments)
         self.reduction = self.backbone.reductions()[0]
         self.hidden = nn.Sequential(
             nn.Flatten(),

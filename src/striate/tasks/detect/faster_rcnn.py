@@ -22,7 +22,7 @@ from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode
 from striate.tasks.detect.fpn import PyramidBackbone, reductions_of
 from striate.tasks.detect.matching import BETWEEN, match_anchors
 from striate.tasks.detect.nms import nms
-from striate.tasks.detect.outputs import LIMIT, stack_detections
+from striate.tasks.detect.outputs import LIMIT, Learnt, stack_detections
 from striate.tasks.detect.roi_align import pooled
 from striate.tasks.detect.rpn import BETA, Proposals, RegionProposalNetwork, Truth, balanced, rows
 
@@ -66,19 +66,6 @@ class RoIHeads(nn.Module):
     def forward(self, levels: Sequence[Tensor], strides: Sequence[int], rois: Tensor) -> tuple[Tensor, Tensor]:
         """levels, rois [R, 5] -> logits [R, 1 + classes], offsets [R, 1 + classes, 4]"""
         return self.box_predictor(self.box_head(pooled(levels, strides, rois, BINS)))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learnt:
-    """What Faster R-CNN gives in training: its losses, which need the proposals it drew."""
-
-    found: dict[str, Tensor]
-
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
-        return self.found
-
-    def detections(self, limit: int = LIMIT) -> Tensor:
-        raise RuntimeError("in training Faster R-CNN gives losses only: call eval() first")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

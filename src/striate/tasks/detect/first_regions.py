@@ -139,7 +139,9 @@ def hsv(image: Array) -> Array:
 def lab(image: Array) -> Array:
     from skimage.color import rgb2lab
 
-    return (rgb2lab(image.astype(np.float32) / 255) + np.array((0, 128, 128), np.float32)) / np.array((100, 255, 255), np.float32)
+    return (rgb2lab(image.astype(np.float32) / 255) + np.array((0, 128, 128), np.float32)) / np.array(
+        (100, 255, 255), np.float32
+    )
 
 
 def rgi(image: Array) -> Array:

@@ -11,6 +11,7 @@ fill up are all 0 but for class -1, and stand at the end.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -35,6 +36,19 @@ class Outputs(Protocol):
     def detections(self, limit: int = LIMIT) -> Tensor:
         """float32 [B, limit, 6] after non-maximum suppression, in pixels of the pictures the network saw."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learnt:
+    """What a network that takes the targets gives in training: its losses, which need the samples it drew."""
+
+    found: dict[str, Tensor]
+
+    def losses(self, targets: Tensor) -> dict[str, Tensor]:
+        return self.found
+
+    def detections(self, limit: int = LIMIT) -> Tensor:
+        raise RuntimeError("in training this detector gives losses only: call eval() first, and pass images alone")
 
 
 def collate_objects(targets: Sequence[Objects | None], rows: int | None = None) -> Tensor:

@@ -6,6 +6,8 @@ one; a linear classifier says what each shows, a linear regression how the box s
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,8 +15,8 @@ from torchvision.ops import box_iou, roi_align
 
 from striate.backbones import Backbone, create_model
 from striate.backbones.backbone import checked
-from striate.tasks.detect.outputs import learnable
-from striate.tasks.detect.roi import Judged, Learnt, Regions, region_losses, sample_rois
+from striate.tasks.detect.outputs import Learnt, learnable
+from striate.tasks.detect.roi import Judged, Regions, region_losses, sample_rois
 from striate.tasks.detect.selective_search import MODES, propose
 
 CROPS = 128  # learnt in a step, section 2.3
@@ -37,6 +39,7 @@ class RCNN(nn.Module):
         crops: learnt in a step, from all its pictures together.
         search: mode of selective search.
         proposals: at most so many a picture.
+        arguments: of the backbone (`weights` …).
 
     Against the paper, all parts learn at once, by gradient: the box regression has Fast R-CNN's loss instead of ridge
     regression, and the machines mine the hardest background of each step instead of passes over all pictures.
@@ -59,13 +62,14 @@ class RCNN(nn.Module):
         crops: int = CROPS,
         search: str = "fast",
         proposals: int = 2000,
+        **arguments: Any,
     ) -> None:
         super().__init__()
         checked("classifier", classifier, ("softmax", "svm"))
         checked("search", search, tuple(MODES))
         self.crop, self.context, self.crops = crop, context, crops
         self.search, self.proposals = search, proposals
-        network = create_model(backbone, in_chans=in_chans, num_classes=0, image_size=(crop, crop))
+        network = create_model(backbone, in_chans=in_chans, num_classes=0, image_size=(crop, crop), **arguments)
         assert isinstance(network, Backbone)
         self.backbone = network
         self.classes = nn.Linear(network.num_features, 1 + num_classes)

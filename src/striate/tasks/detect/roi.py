@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,20 +35,6 @@ class Regions:
     boxes: Tensor
     labels: Tensor
     objects: Tensor
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learnt:
-    """Outputs in training: the losses are known, nothing is detected."""
-
-    found: dict[str, Tensor]
-
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
-        return self.found
-
-    def detections(self, limit: int = LIMIT) -> Tensor:
-        """Raises RuntimeError: the regions were drawn with the answers known."""
-        raise RuntimeError("a two-stage network in training gives losses; call eval() and pass images alone to detect")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,9 +164,9 @@ def judge(
     return found
 
 
-def stage_of(backbone: str, in_chans: int, stride: int) -> FeatureList:
+def stage_of(backbone: str, in_chans: int, stride: int, **arguments: Any) -> FeatureList:
     """A backbone's maps at that reduction: its deepest stage whose reduction is at most `stride`; forward gives one."""
-    network = create_model(backbone, in_chans=in_chans, num_classes=0)
+    network = create_model(backbone, in_chans=in_chans, num_classes=0, **arguments)
     assert isinstance(network, Backbone)
     reductions = [stage.reduction for stage in network.pyramid.values()]
     fitting = [index for index, reduction in enumerate(reductions) if reduction <= stride]

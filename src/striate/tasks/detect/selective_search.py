@@ -156,6 +156,12 @@ def _remembered(image: Tensor, mode: str, limit: int) -> Tensor:
     return boxes
 
 
+def forget() -> None:
+    """Search every picture anew."""
+    with _LOCK:
+        _FOUND.clear()
+
+
 _FOUND: OrderedDict[tuple[Any, ...], Tensor] = OrderedDict()  # of all networks: an average of weights asks the same
 _LOCK = Lock()
 

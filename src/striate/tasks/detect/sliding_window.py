@@ -23,26 +23,11 @@ from striate.data.sample import PLAIN
 from striate.errors import UsageError
 from striate.tasks.detect.boxes import box_area, box_convert, iou
 from striate.tasks.detect.nms import weighted_nms
-from striate.tasks.detect.outputs import LIMIT, stack_detections
+from striate.tasks.detect.outputs import LIMIT, Learnt, stack_detections
 from striate.tasks.detect.sliding import fully_convolutional, score_crops, window_of
 
-# conv, norm and pooling without padding: the fully convolutional pass gives exactly the scores of crops
-BACKBONE = "conv24k5s2p0-bn-relu-conv48p0-bn-relu-pool-conv64p0-bn-relu-conv96p0-bn-relu-fc64-bn-relu-drop0.2"
 CROP_STRIDE = 8  # windows a window's side, where crops must be cut out one by one
 TRIES = 8  # random windows drawn for each that is wanted: many touch an object
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learnt:
-    """What training gives: the losses, already computed."""
-
-    computed: dict[str, Tensor]
-
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
-        return self.computed
-
-    def detections(self, limit: int = LIMIT) -> Tensor:
-        raise UsageError("a sliding window in training mode gives losses only: call .eval() first")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,8 +75,8 @@ class SlidingWindow(nn.Module):
 
     def __init__(
         self,
-        backbone: str = BACKBONE,
-        num_classes: int = 80,
+        backbone: str,
+        num_classes: int,
         in_chans: int = 3,
         window: int = 48,
         margin: float = 0.1,

@@ -47,6 +47,9 @@ LIGHT = {  # a quarter of the paper's width: what small sets and processors bear
     "after": (300, 100),
 }
 
+# convolutions without padding: one pass over the picture gives exactly the scores of crops
+WINDOW = "conv24k5s2p0-bn-relu-conv48p0-bn-relu-pool-conv64p0-bn-relu-conv96p0-bn-relu-fc64-bn-relu-drop0.2"
+
 # a new detector: its file, and its line here
 DETECTORS: dict[str, Detector] = {
     "fcos": Detector("fcos:FCOS", {}, "darknet_tiny", "anchor-free, taught by alignment; the default", levels_of),
@@ -59,6 +62,11 @@ DETECTORS: dict[str, Detector] = {
     "yolov3_tiny": Detector(
         "yolov3:YOLOv3", {}, "darknet_tiny", "two scales, anchors of the data", partial(clusters, 6)
     ),
+    "fast_rcnn": Detector(
+        "fast_rcnn:FastRCNN", {"hidden": 256, "stride": 8}, "resnet18", "regions of selective search, features once"
+    ),
+    "rcnn": Detector("rcnn:RCNN", {"crop": 64}, "resnet18", "regions of selective search, each through the network"),
+    "sliding": Detector("sliding_window:SlidingWindow", {}, WINDOW, "a classifier of crops, run everywhere at once"),
     "yolov1": Detector("yolov1:YOLOv1", {}, "darknet_tiny", "a grid, each cell a class and two boxes", grid_of),
 }
 DEFAULT = "fcos"
