@@ -31,6 +31,8 @@ class Sheet:
         self.pictures: list[Tensor] = []
         self.captions: list[str] = []
         self.left_out = 0
+        self.only: Image.Image | None = None
+        self.large = False
 
     def add(self, result: Result | Failure) -> None:
         if isinstance(result, Failure):
@@ -38,19 +40,28 @@ class Sheet:
         if len(self.pictures) == SHEET_MOST:
             self.left_out += 1
             return
-        self.pictures.append(_thumbnail(result.source.load()))
+        if result.placed:
+            drawn = result.draw()
+            self.only, self.large = None if self.pictures else drawn, True
+            self.pictures.append(_thumbnail(F.pil_to_tensor(drawn)))
+        else:
+            self.pictures.append(_thumbnail(result.source.load()))
         self.captions.append(result.caption())
 
     def finish(self) -> Path | None:
         """Write the sheet; nothing when no picture could be read."""
         if not self.pictures:
             return None
+        if self.only is not None:  # one picture of places is not made small
+            return save_picture(self.only, self.path)
         if self.left_out:
             say(
                 f"the sheet shows the first {SHEET_MOST}; {self.left_out:,} more are left out (--draw FOLDER draws all)"
             )
         columns = min(8, max(2, round(len(self.pictures) ** 0.5 * 1.2)))
-        return save_picture(contact_sheet(self.pictures, self.captions, columns, self.title), self.path)
+        tile = THUMBNAIL if self.large else 128
+        sheet = contact_sheet(self.pictures, self.captions, columns, self.title, tile=tile)
+        return save_picture(sheet, self.path)
 
 
 class Folder:

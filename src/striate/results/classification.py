@@ -34,6 +34,7 @@ class Classification:
     thresholds: Sequence[float] | None = None
 
     columns: ClassVar[tuple[str, ...]] = ("source", "label", "confidence", "target", "correct", "error", "top")
+    placed: ClassVar[bool] = False
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k most probable labels, best first; equal ones in the order of the classes."""

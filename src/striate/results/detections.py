@@ -46,6 +46,7 @@ class Detections:
     masks: Tensor | None = None
 
     columns: ClassVar[tuple[str, ...]] = ("source", "count", "label", "confidence", "counts", "error", "objects")
+    placed: ClassVar[bool] = True
 
     @classmethod
     def of(cls, source: Source, classes: Sequence[str], rows: Tensor, threshold: float = 0.0) -> Detections:

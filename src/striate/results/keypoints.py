@@ -35,6 +35,7 @@ class Keypoints:
     lines: tuple[tuple[int, int], ...] = ()
 
     columns: ClassVar[tuple[str, ...]] = ("source", "sure", "error", "points")
+    placed: ClassVar[bool] = True
 
     def __getitem__(self, name: str) -> tuple[float, float]:
         """x and y of the point of that name.

@@ -30,6 +30,7 @@ class Rating:
     shares: Tensor
 
     columns: ClassVar[tuple[str, ...]] = ("source", "score", "spread", "target", "error", "shares")
+    placed: ClassVar[bool] = False
 
     @property
     def score(self) -> float:

@@ -21,6 +21,7 @@ class Result(Protocol):
     """What every task's result can do."""
 
     columns: ClassVar[tuple[str, ...]]  # keys of `to_dict` that make a table
+    placed: ClassVar[bool]  # it says where: a small picture of it has to show the places
 
     @property
     def source(self) -> Source: ...
