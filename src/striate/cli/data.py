@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from striate.config import Augment, Preprocess
     from striate.data.check import DataReport
     from striate.data.sample import Dataset, Sample
-    from striate.data.transforms import Transform
+    from striate.tasks import Task
 
 app = App(name="data", help="Check, show and convert a data set.")
 app.command("striate.cli.data_convert:convert", name="convert", help="Write data of boxes in another format.")
@@ -99,8 +100,7 @@ def show(
     from striate.cli.terminal import say, wrote
     from striate.config import Recipe
     from striate.data import open_dataset
-    from striate.data.contact_sheet import contact_sheet, png_bytes, readable
-    from striate.data.transforms import eval_transform, train_transform
+    from striate.data.contact_sheet import MARKED_TILE, TILE, contact_sheet, marked, png_bytes, readable
     from striate.errors import DataError, UsageError, did_you_mean
     from striate.files import refuse_overwrite, write_atomic
     from striate.tasks import create_task
@@ -120,22 +120,19 @@ def show(
     settled, preprocess, notes = resolve(recipe, judged, task, torch.device("cpu"))
     for note in notes[:1]:
         say(note)
-    training = split == "train"
-    transform = (
-        train_transform(settled.augment, preprocess)  # type: ignore[arg-type]
-        if training
-        else eval_transform(preprocess)
-    )
     samples = dataset.splits[split]
     drawn = readable(random.Random(seed).sample(samples, len(samples)), count)
     if not drawn:
         raise DataError(f"{path}: no picture of {split} can be read. See: striate data check {path}")
-    pictures = _transformed([picture for picture, _ in drawn], transform, seed)
-    captions = [_caption(sample, dataset) for _, sample in drawn]
+    training = split == "train"
+    seen = _seen(drawn, task, settled.augment if training else None, preprocess, seed)  # type: ignore[arg-type]
+    captions = [_caption(sample, target, dataset) for (_, sample), (_, target) in zip(drawn, seen, strict=True)]
+    tile = MARKED_TILE if task.spatial else TILE
+    pictures = [marked(picture, target, dataset.classes, tile) for picture, target in seen]
     height, width = preprocess.size
     how = f"augment {augment}" if training else f"fit {preprocess.fit}"
     title = f"{dataset.source}\n{split}, as the network sees it: {height} × {width}, {how}"
-    write_atomic(target, png_bytes(contact_sheet(pictures, captions, title=title)))
+    write_atomic(target, png_bytes(contact_sheet(pictures, captions, title=title, tile=tile)))
     wrote([target], f"striate train {path}" if training else f"striate data show {path}")
     return 0
 
@@ -214,18 +211,40 @@ def _print_findings(report: DataReport) -> None:
         out.print(f"• {suggestion}", markup=False)
 
 
-def _transformed(pictures: list[Tensor], transform: Transform, seed: int) -> list[Tensor]:
+def _seen(
+    drawn: list[tuple[Tensor, Sample]], task: Task, augment: Augment | None, preprocess: Preprocess, seed: int
+) -> list[tuple[Tensor, Any]]:
+    """Pictures as `data.reader` gives them to the network, and their targets, moved with them where they are places.
+
+    Args:
+        augment: None: fitted only.
+    """
     import torch
 
+    from striate.data.spatial import TrainPlaced, eval_placed, without_masks
+    from striate.data.transforms import eval_transform, train_transform
+
+    if not task.spatial:
+        transform = eval_transform(preprocess) if augment is None else train_transform(augment, preprocess)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return [(transform(picture), sample.target) for picture, sample in drawn]
+    pairs = [(picture, without_masks(sample.target)) for picture, sample in drawn]
+    if augment is None:
+        return [eval_placed(picture, target, preprocess) for picture, target in pairs]
+    place = TrainPlaced(augment, preprocess, task.pairs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return [transform(picture) for picture in pictures]
+        return [place(picture, target, lambda: pairs[int(torch.randint(len(pairs), ()))]) for picture, target in pairs]
 
 
-def _caption(sample: Sample, dataset: Dataset) -> str:
-    from striate.data.sample import named
+def _caption(sample: Sample, target: Any, dataset: Dataset) -> str:
+    from striate.data.contact_sheet import counted
+    from striate.data.sample import Objects, named
 
-    shown = named(sample.target, dataset.classes)
+    if isinstance(target, Objects):
+        return counted(target, dataset.classes)
+    shown = named(target, dataset.classes)
     if isinstance(shown, tuple):
         shown = ", ".join(shown)
     elif isinstance(shown, float):
