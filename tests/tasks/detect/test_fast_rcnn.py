@@ -52,7 +52,7 @@ def test_it_learns_blocks(pool: str):
     torch.manual_seed(0)
     network = FastRCNN(BODY, 2, stride=4, hidden=32, pool=pool)
     images, targets = blocks(12)
-    losses = learn(network, images, targets, 40, 3e-3)
+    losses = learn(network, images, targets, 80, 3e-3)
     assert losses[-1] < 0.5 * losses[0]
     network.eval()
     with torch.no_grad():

@@ -105,8 +105,8 @@ def propose(images: Tensor, mode: str = "fast", limit: int = 2000) -> list[Tenso
 
     Bands of one colour at the edges, as letterboxing leaves them, are cut off before the search; a picture of one
     colour gives none. What is left is stretched to 0..255 by its own least and largest value: normalisation by channel
-    leaves a slight tint, which hardly moves a region. The last `REMEMBERED` pictures are not searched again, whatever
-    network asks.
+    leaves a slight tint, which moves regions, but finds the same objects. The last `REMEMBERED` pictures are not
+    searched again, whatever network asks.
 
     Raises:
         UsageError: an unknown mode, or pictures of other channels.
