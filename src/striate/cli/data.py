@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from striate.tasks import Task
 
 app = App(name="data", help="Check, show and convert a data set.")
+app.command("striate.cli.data_anchors:anchors", name="anchors", help="Cluster the boxes of a data set by shape.")
 app.command("striate.cli.data_convert:convert", name="convert", help="Write data of boxes in another format.")
 
 
@@ -199,6 +200,16 @@ def _print_findings(report: DataReport) -> None:
         ["duplicates across splits", len(report.leaks)],
         ["same pixels, other label", len(report.conflicts)],
     ]
+    if (boxes := report.boxes) is not None:
+        rows += [
+            ["objects", boxes.count],
+            ["objects a picture, median", int(boxes.per_picture["median"])],
+            ["objects a picture, most", int(boxes.per_picture["max"])],
+            ["pictures without objects", boxes.without],
+            ["crowds and difficult ones", boxes.ignored],
+            ["tiny boxes", boxes.tiny],
+            ["pictures with a box twice", len(boxes.twice)],
+        ]
     print_table(["", "found"], rows)
     uneven = "" if report.graded else f"largest class / smallest: {report.imbalance:.3g}    "
     out.print(f"\n{uneven}fingerprint: {report.fingerprint}", markup=False)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from striate.data.check_boxes import BoxFindings, check_boxes
 from striate.data.near_duplicates import look_hash, near_groups
-from striate.data.sample import Dataset, Sample, Votes, classes_of
+from striate.data.sample import Dataset, Objects, Sample, Votes, classes_of
 from striate.data.statistics import fingerprint
 from striate.data.suggestions import suggest
 from striate.errors import ImageError
@@ -78,6 +79,7 @@ class DataReport:
     duplicates: list[list[str]] = field(default_factory=list)
     leaks: list[list[str]] = field(default_factory=list)
     conflicts: list[list[str]] = field(default_factory=list)
+    boxes: BoxFindings | None = None  # of data with boxes; `classes` then counts objects
     near_duplicates: list[list[str]] = field(default_factory=list)
     imbalance: float = 1.0
     tiny: list[str] = field(default_factory=list)
@@ -136,6 +138,8 @@ def check_dataset(
     _find_duplicates(report, good)
     if near:
         _find_near_duplicates(report, good)
+    places = [(f"{r.split}: {r.name}", r.target, (r.height, r.width)) for r in good if isinstance(r.target, Objects)]
+    report.boxes = check_boxes(places, dataset.classes)
     report.imbalance = _imbalance(report, dataset)
     report.suggestions = suggest(report)
     return report

@@ -21,7 +21,29 @@ def suggest(report: DataReport) -> list[str]:
         *_about_duplicates(report),
         *_about_classes(report),
         *_about_pictures(report),
+        *_about_boxes(report),
     ]
+
+
+def _about_boxes(report: DataReport) -> list[str]:
+    found = report.boxes
+    if found is None:
+        return []
+    told = []
+    if found.twice:
+        told.append(
+            f"{pictures(len(found.twice))} with two boxes of one class at one place; the first: {found.twice[0]}. "
+            f"Keep one: the other will count as missed."
+        )
+    if found.unused:
+        listed = ", ".join(found.unused[:5]) + (" …" if len(found.unused) > 5 else "")
+        told.append(f"no object of {listed}: leave such classes out, or add pictures.")
+    if found.tiny > 0.05 * max(found.count, 1):
+        told.append(
+            f"{found.tiny:,} of {found.count:,} boxes are tiny (under 8 px where the longer side is 320): train with a "
+            f"larger --size, and predict with --tile."
+        )
+    return told
 
 
 def _about_reading(report: DataReport) -> list[str]:
@@ -100,10 +122,10 @@ def _about_classes(report: DataReport) -> list[str]:
         told.append(f"fewer than {FEW} {split} pictures of {listed(few)}: collect more, or start from a trained model.")
     if UNEVEN < report.imbalance < float("inf"):
         largest, smallest = max(counts, key=lambda n: counts[n]), min(counts, key=lambda n: counts[n])
-        told.append(
-            f"{largest} has {report.imbalance:.0f} times as many {split} pictures as {smallest}: "
-            "try --class-weights balanced or --sampling balanced, and read balanced accuracy."
-        )
+        things, try_ = "pictures", "--class-weights balanced or --sampling balanced, and read balanced accuracy"
+        if report.boxes is not None:
+            things, try_ = "objects", "--sampling balanced, and read the average precision of each class"
+        told.append(f"{largest} has {report.imbalance:.0f} times as many {split} {things} as {smallest}: try {try_}.")
     for other in report.pictures:
         lacking = [name for name, by_split in report.classes.items() if not by_split[other] and counts[name]]
         if other != split and lacking and report.pictures[other]["unlabelled"] < report.pictures[other]["pictures"]:

@@ -5,35 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from striate.config import Preprocess
-from striate.data.anchor_clusters import cluster
-from striate.data.geometry import fitting
-from striate.data.picture_sizes import picture_sizes
-from striate.data.sample import PLAIN, Objects, Sample
+from striate.data.anchor_clusters import cluster, sizes_of
+from striate.data.sample import Sample
 
 ANCHORS_OF = 416  # pixels a side that YOLO's anchors are measured at
 MOSTLY = 0.95  # share of the objects that FCOS's levels are chosen for
 SMALLEST = 0.05  # share of the objects that may be smaller than the first anchor of a ladder
-
-
-def sizes_of(samples: Sequence[Sample], preprocess: Preprocess, most: int = 2000) -> Tensor:
-    """Widths and heights of the objects that are to be learnt, float [N, 2], in pixels of what the network sees.
-
-    Of `most` pictures spread over the samples; only headers of files are read.
-    """
-    chosen = samples[:: max(1, len(samples) // most)][:most]
-    found: list[Tensor] = [torch.zeros(0, 2)]
-    for sample, size in zip(chosen, picture_sizes([sample.image for sample in chosen]), strict=True):
-        if size is None or not isinstance(sample.target, Objects):
-            continue
-        there = fitting(size, preprocess)
-        boxes = sample.target.boxes[sample.target.kinds == PLAIN]
-        found.append((boxes[:, 2:] - boxes[:, :2]) * torch.tensor([there.xx, there.yy]))
-    sizes = torch.cat(found)
-    return sizes[(sizes > 0).all(1)]
 
 
 def levels_of(samples: Sequence[Sample], preprocess: Preprocess) -> dict[str, Any]:
