@@ -38,9 +38,12 @@ FLOORS = {
     "costs": 7,
     "evaluate": 8,
     "robustness": 9,
+    "explain": 9,
+    "create": 9,
     "model": 10,
     "train": 11,
-    "cli": 12,
+    "lectures": 12,
+    "cli": 13,
 }
 
 
