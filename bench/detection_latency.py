@@ -3,13 +3,16 @@
 ours:        `model.predict(FILE).draw()`, the file of a model with torchvision's FCOS ResNet-50 FPN, at its defaults.
 torchvision: decode with Pillow, its FCOS with its own transform at the same size, `draw_bounding_boxes`.
 
-One picture at a time, in turn, one process; weights are random, scaled so that boxes are found.
+One picture at a time, in turn, one process; weights are random, scaled so that boxes are found. Two cases: pictures of
+one size, 640 x 480, for which our models see the same 320 x 256 pixels as torchvision's; and pictures of any size, for
+which ours see a square, as in training and evaluation, and torchvision's each picture's own rectangle.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,32 +47,44 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
         network.head.regression_head.bbox_reg.bias.fill_(2)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     network.transform = GeneralizedRCNNTransform(options.size, options.size, list(mean), list(std))
-    files = sorted((dataset("coco128-train") / "images").rglob("*.jpg"))[: options.count]
+    every = sorted((dataset("coco128-train") / "images").rglob("*.jpg"))
+    sizes: dict[Path, tuple[int, int]] = {}
+    for path in every:
+        with Image.open(path) as opened:
+            sizes[path] = opened.size
+    side = options.size
+    cases = {  # pictures, and the height and width that our model sees
+        "one size": ([path for path in every if sizes[path] == (640, 480)], (-(-side * 3 // 4 // 32) * 32, side)),
+        "any size": (every, (side, side)),
+    }
     classes = [f"class {number}" for number in range(CLASSES)]
-    with tempfile.TemporaryDirectory(prefix="striate-bench-") as where:
-        file = Path(where) / "model.safetensors"
-        preprocess = Preprocess(size=(options.size, options.size), fit="pad", mean=mean, std=std)
-        card = ModelCard(task="detect", architecture="fcos_resnet50_fpn", classes=classes, preprocess=preprocess)
-        write_model(file, network.state_dict(), card)
-        model = striate.load(file, device=options.device)
 
-        def ours() -> None:
-            for path in files:
-                model.predict(path, threshold=0.3).draw()
+    def ours(model: striate.Model, files: list[Path]) -> None:
+        for path in files:
+            model.predict(path, threshold=0.3).draw()
 
-        @torch.inference_mode()
-        def theirs() -> None:
-            for path in files:
-                with Image.open(path) as opened:
-                    picture = pil_to_tensor(opened.convert("RGB"))
-                found = network([picture.float() / 255])[0]
-                kept = found["scores"] > 0.3
-                labels = [classes[int(label)] for label in found["labels"][kept]]
-                to_pil_image(draw_bounding_boxes(picture, found["boxes"][kept], labels))
+    @torch.inference_mode()
+    def theirs(files: list[Path]) -> None:
+        for path in files:
+            with Image.open(path) as opened:
+                picture = pil_to_tensor(opened.convert("RGB"))
+            found = network([picture.float() / 255])[0]
+            kept = found["scores"] > 0.3
+            labels = [classes[int(label)] for label in found["labels"][kept]]
+            to_pil_image(draw_bounding_boxes(picture, found["boxes"][kept], labels))
 
+    found: list[Comparison] = []
+    for case, (files, seen) in cases.items():
+        with tempfile.TemporaryDirectory(prefix="striate-bench-") as where:
+            file = Path(where) / "model.safetensors"
+            preprocess = Preprocess(size=seen, fit="pad", mean=mean, std=std)
+            card = ModelCard(task="detect", architecture="fcos_resnet50_fpn", classes=classes, preprocess=preprocess)
+            write_model(file, network.state_dict(), card)
+            model = striate.load(file, device=options.device)
         sides = {
-            "striate": throughput(ours, len(files), 1, options.device),
-            "torchvision": throughput(theirs, len(files), 1, options.device),
+            "striate": throughput(partial(ours, model, files[: options.count]), options.count, 1, options.device),
+            "torchvision": throughput(partial(theirs, files[: options.count]), options.count, 1, options.device),
         }
         figures = interleave(sides, options.pairs, warmup=1)
-    return [Comparison("img/s", figures, facts={"size": options.size}, case="fcos_resnet50_fpn")]
+        found.append(Comparison("img/s", figures, facts={"seen": seen}, case=f"fcos_resnet50_fpn, {case}"))
+    return found

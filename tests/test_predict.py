@@ -74,7 +74,7 @@ def literal(model: Model, path: Path) -> Tensor:
         return model.module(((pixels / 255 - mean) / std)[None])[0].softmax(0)
 
 
-@pytest.mark.parametrize(("batch", "workers"), [(1, 1), (3, 2), ("auto", "auto"), (100, 4)])
+@pytest.mark.parametrize(("batch", "workers"), [(1, 1), (3, 2), (2, 0), ("auto", "auto"), (100, 4)])
 def test_results_equal_the_literal_loop_in_order(batch: int | str, workers: int | str, photos: Path) -> None:
     model = small_model()
     results = model.predict(photos, batch=batch, workers=workers)  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def test_one_unreadable_picture_raises_and_several_do_so_on_request(photos: Path
         model.predict(photos, on_error="raise")
     with pytest.raises(UsageError, match="on_error"):
         model.predict(photos, on_error="ignore")  # type: ignore[arg-type]
-    for options in ({"batch": 0}, {"workers": 0}, {"batch": "many"}):
+    for options in ({"batch": 0}, {"workers": -1}, {"batch": "many"}):
         with pytest.raises(UsageError):
             model.predict(photos, **options)  # type: ignore[arg-type]
 

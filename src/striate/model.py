@@ -92,7 +92,7 @@ class Model:
         Args:
             sources: path, folder, glob, URL, bytes, PIL image, array, tensor, `digits:test`, or a list of these.
             batch: pictures computed at once.
-            workers: threads that read pictures.
+            workers: threads that read pictures; 0, or one picture: read without.
             on_error: `skip` puts a Failure where a picture of several could not be read.
             threshold: from which probability on a label holds, instead of the thresholds stored in the model.
             tile: look for objects in tiles of so many pixels a side too; `auto`: as large as what the network sees.
@@ -103,6 +103,7 @@ class Model:
             UsageError: this cannot be a picture; a threshold outside 0..1, or for a model that has none.
         """
         found, is_single = expand(sources)
+        workers = 0 if is_single and workers == "auto" else workers
         results = list(
             self._stream(found, batch, workers, "raise" if is_single else on_error, threshold, tile, tile_overlap)
         )
@@ -146,8 +147,8 @@ class Model:
             found,
             settle=partial(self.task.settle, preprocess=preprocess),
             device=self.device,
-            batch=automatic_batch(preprocess.size, self.device) if batch == "auto" else _positive("batch", batch),
-            workers=automatic_workers() if workers == "auto" else _positive("workers", workers),
+            batch=automatic_batch(preprocess.size, self.device) if batch == "auto" else _whole("batch", batch),
+            workers=automatic_workers() if workers == "auto" else _whole("workers", workers, 0),
             on_error=on_error,
         )
 
@@ -191,7 +192,7 @@ def load(path: str | Path, device: str = "auto") -> Model:
     return Model.load(path, device)
 
 
-def _positive(name: str, value: int | str) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise UsageError(f'{name} must be a whole number from 1, or "auto"; got {value!r}')
+def _whole(name: str, value: int | str, least: int = 1) -> int:
+    if not isinstance(value, int) or value < least:
+        raise UsageError(f'{name} must be a whole number from {least}, or "auto"; got {value!r}')
     return value
