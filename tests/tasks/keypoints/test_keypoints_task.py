@@ -34,7 +34,7 @@ def test_targets_are_stacked_and_unknown_ones_are_zero():
 
 
 def test_regression_learns_l1_of_known_points_over_all_stages():
-    task = Keypoints(NAMES, head="regression", stages=2)
+    task = Keypoints(NAMES)
     points = torch.rand(2, 2, 3, 2, requires_grad=True)
     targets = torch.rand(2, 3, 3) * 50
     targets[..., 2] = torch.tensor([[1.0, 0, 1], [1, 1, 0]])
@@ -52,7 +52,7 @@ def test_regression_learns_l1_of_known_points_over_all_stages():
 
 
 def test_heat_is_learnt_by_squared_error_and_points_outside_are_left_out():
-    task = Keypoints(NAMES, head="heatmap")
+    task = Keypoints(NAMES)
     maps = torch.randn(1, 3, 8, 8, requires_grad=True)
     targets = torch.tensor([[[16.0, 8, 1], [-5, 3, 1], [20, 20, 0]]])
     loss = task.loss(PointOutputs(None, maps, (32, 32)), targets)["loss"]
@@ -87,10 +87,10 @@ def test_a_perfect_soft_map_costs_nearly_nothing_and_nothing_known_costs_nothing
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["soft", "heatmap", "regression"])
 def test_settled_points_lie_where_the_pictures_had_them(head: str, fit: str):
     """Points are moved into the network's picture as the data layer does it, said perfectly, and settled."""
-    task, preprocess = Keypoints(NAMES, head=head), Preprocess(size=(64, 96), fit=fit, crop_ratio=1.0)  # type: ignore[arg-type]
+    task, preprocess = Keypoints(NAMES), Preprocess(size=(64, 96), fit=fit, crop_ratio=1.0)  # type: ignore[arg-type]
     sizes = torch.tensor([[100, 200], [131, 77]])
     whole = torch.tensor([[[90.0, 40], [110, 60], [100, 50]], [[30, 60], [45, 62], [38.5, 71]]])
     targets = [Points(torch.cat((points, torch.ones(3, 1)), 1)) for points in whole]
@@ -113,11 +113,11 @@ def test_settled_points_lie_where_the_pictures_had_them(head: str, fit: str):
     assert ((settled[..., 2] > 0.5) & (settled[..., 2] <= 1)).all()
 
 
-@pytest.mark.parametrize(("head", "stages"), [("soft", 1), ("heatmap", 1), ("regression", 2)])
-def test_every_head_learns_one_picture(head: str, stages: int):
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_learns_one_picture(head: str):
     torch.manual_seed(0)
-    task = Keypoints(NAMES, head=head, stages=stages)
-    network = task.build("conv16-relu-pool-conv32-relu-pool-conv32-relu", 1)
+    task = Keypoints(NAMES)
+    network = task.build(f"{head}/conv16-relu-pool-conv32-relu-pool-conv32-relu", 1)
     images = torch.zeros(4, 1, 32, 32)
     targets = torch.zeros(4, 3, 3)
     for i in range(4):
@@ -125,9 +125,9 @@ def test_every_head_learns_one_picture(head: str, stages: int):
             x, y = 6 + 5 * i + 2 * k, 8 + 6 * k
             images[i, 0, y - 2 : y + 2, x - 2 : x + 2] = 1 + k
             targets[i, k] = torch.tensor([float(x), float(y), 1])
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3 if head == "regression" else 3e-3)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3 if head in ("regression", "cascade") else 3e-3)
     first = last = 0.0
-    for step in range(50 if head == "regression" else 25):
+    for step in range(50 if head in ("regression", "cascade") else 25):
         loss = task.loss(network(images), targets)["loss"]
         optimizer.zero_grad()
         loss.backward()
@@ -137,14 +137,16 @@ def test_every_head_learns_one_picture(head: str, stages: int):
 
 
 def test_arguments_build_the_task_again_and_wrong_ones_are_told():
-    task = Keypoints(("a", "b"), head="regression", stages=3, symmetry=[1, 0])
+    task = Keypoints(("a", "b"), symmetry=[1, 0])
     again = Keypoints(task.classes, **json.loads(json.dumps(task.arguments)))
     assert again.arguments == task.arguments
     assert again.pairs == (1, 0)
-    with pytest.raises(UsageError, match="head"):
-        Keypoints(NAMES, head="heat")
-    with pytest.raises(UsageError, match="stages"):
-        Keypoints(NAMES, stages=2)
+    with pytest.raises(UsageError, match='Did you mean "heatmap"'):
+        task.build("heatmaps/resnet20_cifar", 3)
+    with pytest.raises(UsageError, match="regression/resnet18"):
+        task.build("regression", 3)
+    assert task.backbone_of("cascade/resnet34") == "resnet34"
+    assert task.backbone_of("timm/resnet26") == "timm/resnet26"
     with pytest.raises(DataError, match="at least one"):
         Keypoints(())
     with pytest.raises(UsageError, match="threshold"):

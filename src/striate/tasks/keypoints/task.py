@@ -16,7 +16,7 @@ from striate.config import Augment, Preprocess
 from striate.data.facts import Facts
 from striate.data.geometry import to_picture
 from striate.data.sample import Points, Sample
-from striate.errors import DataError, UsageError
+from striate.errors import DataError, UsageError, did_you_mean
 from striate.results import Result
 from striate.results.keypoints import Keypoints as KeypointsResult
 from striate.tasks.keypoints.metrics import KeypointMetrics
@@ -26,7 +26,12 @@ from striate.tasks.keypoints.sections import sections
 from striate.tasks.section import Section
 from striate.tasks.task import Task
 
-HEADS = ("soft", "heatmap", "regression")
+HEADS = {  # `--model cascade/resnet18`: which points a network gives, and in how many stages
+    "soft": 1,  # centres of mass of heat maps; the default
+    "heatmap": 1,  # their peaks
+    "regression": 1,  # coordinates themselves
+    "cascade": 3,  # coordinates, corrected twice from crops around the points (DeepPose)
+}
 SOFT_SIGMA = 1.0  # cells, of the Gaussian that a soft map should look like (Nibali et al. 2018, section 5.2)
 HEAT_SIGMA = 1.5  # cells, of the heat that is taught; 2 in Xiao et al. 2018 for maps twice as large
 
@@ -44,8 +49,6 @@ class Keypoints(Task):
 
     Args:
         classes: the K points' names.
-        head: `soft`, centres of mass of heat maps; `heatmap`, their peaks; `regression`, coordinates themselves.
-        stages: of regression: 1, or 2 or 3 for corrections from crops around the points.
         symmetry: K indices, which point each becomes in a mirror; known for 300-W's 68 and COCO's 17 points and by
             names with left and right in them.
     """
@@ -54,18 +57,10 @@ class Keypoints(Task):
     result: ClassVar[type[Result]] = KeypointsResult
     spatial: ClassVar[bool] = True
 
-    def __init__(
-        self, classes: Sequence[str], head: str = "soft", stages: int = 1, symmetry: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, classes: Sequence[str], symmetry: Sequence[int] | None = None) -> None:
         self.classes = tuple(classes)
         if not self.classes:
             raise DataError("task keypoints needs at least one point")
-        if head not in HEADS:
-            raise UsageError(f'head "{head}" is not known; there are {", ".join(HEADS)}')
-        if stages not in (1, 2, 3) or (stages > 1 and head != "regression"):
-            raise UsageError(f"stages must be 1, or with head regression 2 or 3, not {stages}")
-        self.head = head
-        self.stages = stages
         self._symmetry = None if symmetry is None else list(symmetry)
         self.scheme = scheme_of(self.classes, symmetry)
         self.pairs = self.scheme.mirror  # None where unknown: then pictures must not be mirrored
@@ -76,8 +71,10 @@ class Keypoints(Task):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        given = {} if self._symmetry is None else {"symmetry": self._symmetry}
-        return {"head": self.head, "stages": self.stages, **given}
+        return {} if self._symmetry is None else {"symmetry": self._symmetry}
+
+    def backbone_of(self, architecture: str) -> str:
+        return parsed(architecture)[1]
 
     def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
         """As `python -m bench landmarks` found it for 200 faces; small batches, for faces are few."""
@@ -95,10 +92,10 @@ class Keypoints(Task):
         }
 
     def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
-        count = len(self.classes)
-        if self.head == "regression":
-            return Regression(architecture, count, in_channels, self.stages, **arguments)
-        return Heatmaps(architecture, count, in_channels, self.head == "soft", **arguments)
+        head, backbone = parsed(architecture)
+        if head in ("regression", "cascade"):
+            return Regression(backbone, len(self.classes), in_channels, HEADS[head], **arguments)
+        return Heatmaps(backbone, len(self.classes), in_channels, head == "soft", **arguments)
 
     def collate(self, targets: Sequence[Points | None]) -> Tensor:
         """[B, K, 3]; all 0 where unlabelled, and where a point is unknown."""
@@ -194,6 +191,22 @@ class Keypoints(Task):
         self, metrics: KeypointMetrics, samples: Sequence[Sample], read: Callable[[Sample], Tensor]
     ) -> list[Section]:
         return sections(metrics, samples, read)
+
+
+def parsed(architecture: str) -> tuple[str, str]:
+    """`heatmap/resnet18` → (`heatmap`, `resnet18`); `resnet18` has the default head.
+
+    Raises:
+        UsageError: no such head, or no network after it.
+    """
+    head, slash, backbone = architecture.partition("/")
+    if head in HEADS and backbone:
+        return head, backbone
+    if head in HEADS:
+        raise UsageError(f'"{head}" is a head and needs a network: {head}/resnet18')
+    if slash and head != "timm":
+        raise UsageError(f'no head is called "{head}"; there are {", ".join(HEADS)}.{did_you_mean(head, HEADS)}')
+    return "soft", architecture
 
 
 def jensen_shannon(maps: Tensor, heat: Tensor) -> Tensor:
