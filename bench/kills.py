@@ -137,7 +137,7 @@ def warm_up() -> None:
         "striate.model",
         "striate.train.fit",
         "striate.train.job",
-        "striate.train.report.run_report",
+        "striate.train.run_report",
     ):
         importlib.import_module(module)
     torch.set_num_threads(1)

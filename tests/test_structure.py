@@ -35,6 +35,7 @@ FLOORS = {
     "writers": 6,
     "predict": 6,
     "tiles": 7,
+    "report": 7,
     "costs": 7,
     "evaluate": 8,
     "robustness": 9,

@@ -24,6 +24,7 @@ from striate.tasks import create_task
 
 if TYPE_CHECKING:
     from striate.evaluate import Evaluation
+    from striate.explain.explanation import Explanation
     from striate.robustness import Robustness
 
 
@@ -163,6 +164,13 @@ class Model:
         from striate.robustness import measure_robustness
 
         return measure_robustness(self, data, split, **options)
+
+    def explain(self, sources: Any = None, how: str = "gradcam", **options: Any) -> Explanation:
+        """Why, and what is inside: `how` is a key of `striate.explain.METHODS`, `options` are the fields of
+        `striate.explain.explanation.Request`."""
+        from striate.explain import explain
+
+        return explain(self, sources, how, **options)
 
     def summary(self) -> str:
         """The network's layers, shapes, parameters and costs, as a table."""

@@ -97,7 +97,7 @@ def _setting(device: str, threads: int | None, batch: int) -> str:
     """`Intel(R) Xeon(R), 2 threads, fp32, batch 8`"""
     import torch
 
-    from striate.train.report.run_report import processor_name
+    from striate.train.run_report import processor_name
 
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)}, fp32, batch {batch}"

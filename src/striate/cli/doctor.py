@@ -22,7 +22,7 @@ def doctor(*, json: bool = False) -> int:
 
     from striate.cli.terminal import print_json, print_table, say
     from striate.device import can_compile, has_native_bf16, pick_device
-    from striate.train.report.run_report import processor_name
+    from striate.train.run_report import processor_name
 
     device = pick_device()
     disk = shutil.disk_usage(".")

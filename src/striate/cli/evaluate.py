@@ -53,7 +53,7 @@ def evaluate(
         say(f"skipped: {len(evaluation.skipped) - 5} more")
     written: list[Path] = []
     if out is not None:
-        from striate.train.report import write_report
+        from striate.report import write_report
 
         written += write_report(
             out,

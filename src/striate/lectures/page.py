@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from PIL.Image import Image
+from striate.tasks.section import Section
 
 
 @dataclass(frozen=True)
@@ -32,28 +30,12 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Table:
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A picture with a caption; an animation is a list of pictures shown in turn."""
-
-    caption: str
-    picture: Figure | Image | list[Image]
-    name: str  # of the file, without ending; unique in its lecture
-
-
-@dataclass(frozen=True)
 class Shown:
-    """What running a lecture gave. `missing` says which data were not there, and what to do to see more."""
+    """What running a lecture gave: checks, and what to see (drawings, tables, pictures; animations are GIF bytes).
+    `missing` says which data were not there, and what to do to see more."""
 
     checks: tuple[Check, ...] = ()
-    tables: tuple[Table, ...] = ()
-    pictures: tuple[Drawn, ...] = ()
+    sections: tuple[Section, ...] = ()
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 

@@ -167,7 +167,7 @@ def eval_batch(job: Job) -> int:
 
 def finish(job: Job) -> None:
     """Calibrate the best weights on validation, judge them on the test split (or validation), write file and report."""
-    from striate.train.report.run_report import write_run_report
+    from striate.train.run_report import write_run_report
 
     trainer, run = job.trainer, job.run
     if not job.leads:

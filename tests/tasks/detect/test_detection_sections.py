@@ -9,10 +9,10 @@ import torch
 
 from striate.data.sample import Sample
 from striate.errors import ImageError, StriateError
+from striate.report import write_report
 from striate.tasks.detect.figures import SHOWN_SIDE, draw_object
 from striate.tasks.detect.metrics import DetectionMetrics
 from striate.tasks.detect.sections import sections
-from striate.train.report import write_report
 
 CLASSES = ("cat", "dog $x$ <b>", "bird")
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from striate.report import write_report
 from striate.tasks import Metrics
 from striate.tasks.section import Section
-from striate.train.report import write_report
 from striate.train.run import recipe_yaml
 
 if TYPE_CHECKING:

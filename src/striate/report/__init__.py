@@ -48,7 +48,7 @@ def write_report(
     Raises:
         StriateError: the folder cannot be written.
     """
-    from striate.train.report.page import page
+    from striate.report.page import page
 
     html = page(title, facts, sections, history, full, recipe_yaml, commands, notes)
     account = {

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from striate.data.sample import Sample
+from striate.report import write_report
 from striate.tasks.classify import Classify
-from striate.train.report import write_report
 
 NASTY = ("<script>alert(1)</script>", "a & b", 'quo"te')
 

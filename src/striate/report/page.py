@@ -11,8 +11,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from striate.report.figures import curves, embed, thumbnail
 from striate.tasks.section import PictureCard, Section
-from striate.train.report.figures import curves, embed, thumbnail
 
 TILES = 4  # big numbers at the top
 
@@ -40,18 +40,20 @@ def page(
     recipe_yaml: str,
     commands: Sequence[str],
     notes: Sequence[str],
+    kind: str = "report",
 ) -> str:
-    """The whole page as HTML; the arguments are those of `write_report`."""
+    """The whole page as HTML; the arguments are those of `write_report`, `kind` is what the page calls itself."""
     from jinja2 import Environment, PackageLoader
 
     house = Environment(
-        loader=PackageLoader("striate.train", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("striate", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     house.filters |= {"number": show_number, "paragraphs": paragraphs, "sort_key": sort_key, "slug": slug}
     house.globals |= {"embed": embed, "card": show_card}
     fingerprint = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     return house.get_template("template.html.j2").render(
         title=title,
+        kind=kind,
         facts=facts,
         sections=sections,
         curves=curves(history, full.get("best")),
