@@ -4,8 +4,8 @@ ours:        `model.predict(FILE).draw()`, the file of a model with torchvision'
 torchvision: decode with Pillow, its FCOS with its own transform at the same size, `draw_bounding_boxes`.
 
 One picture at a time, in turn, one process; weights are random, scaled so that boxes are found. Two cases: pictures of
-one size, 640 x 480, for which our models see the same 320 x 256 pixels as torchvision's; and pictures of any size, for
-which ours see a square, as in training and evaluation, and torchvision's each picture's own rectangle.
+one size, 640 x 480; and pictures of any size. Either way both sides see each picture's own rectangle, in multiples of
+32.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
         with Image.open(path) as opened:
             sizes[path] = opened.size
     side = options.size
-    cases = {  # pictures, and the height and width that our model sees
+    cases = {  # pictures, and the height and width that our model sees at most
         "one size": ([path for path in every if sizes[path] == (640, 480)], (-(-side * 3 // 4 // 32) * 32, side)),
         "any size": (every, (side, side)),
     }
@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
     for case, (files, seen) in cases.items():
         with tempfile.TemporaryDirectory(prefix="striate-bench-") as where:
             file = Path(where) / "model.safetensors"
-            preprocess = Preprocess(size=seen, fit="pad", mean=mean, std=std)
+            preprocess = Preprocess(size=seen, fit="pad", tight=32, mean=mean, std=std)
             card = ModelCard(task="detect", architecture="fcos_resnet50_fpn", classes=classes, preprocess=preprocess)
             write_model(file, network.state_dict(), card)
             model = striate.load(file, device=options.device)

@@ -16,7 +16,8 @@ class Preprocess(Settings):
 
     `fit` says how a picture of another size is brought to `size`:
     `crop`: the shorter side is resized to `size / crop_ratio`, then the centre is cropped (torchvision's way);
-    `squash`: both sides are resized to `size`; `pad`: resized to fit inside and padded with `fill`.
+    `squash`: both sides are resized to `size`; `pad`: resized to fit inside and padded with `fill`, up to `size`, or in
+    judging only to the next multiples of `tight`, so that a wide picture costs no more than its own pixels.
     """
 
     size: tuple[int, int] = Field(default=(224, 224), description="height, width in pixels")
@@ -25,6 +26,7 @@ class Preprocess(Settings):
     crop_ratio: float = Field(default=0.875, gt=0, le=1)
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     fill: int = Field(default=0, ge=0, le=255)
+    tight: int = Field(default=0, ge=0, description="of pad: each picture's own rectangle, in multiples of this; 0: no")
     mean: tuple[float, ...] = Field(default=(0.485, 0.456, 0.406), description="per channel, of pixels in 0..1")
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 

@@ -127,7 +127,7 @@ def _judge(
         return [entry for entry in entries if isinstance(entry, Failure)]
     sources = [entry for entry in entries if isinstance(entry, Source)]
     sizes = torch.tensor([picture.size for picture in pictures])
-    outputs = forward(network, torch.stack([picture.pixels for picture in pictures]), device, settle, sizes)
+    outputs = forward_alike(network, [picture.pixels for picture in pictures], device, settle, sizes)
     sound = outputs.isfinite().flatten(1).all(1).tolist()
     results = iter(zip(decode(outputs, sources), sound, strict=True))
     judged: list[Result | Failure] = []
@@ -144,6 +144,22 @@ def _judge(
             raise ImageError(message)
         judged.append(Failure(entry, message))
     return judged
+
+
+def forward_alike(
+    network: nn.Module, images: Sequence[Tensor], device: torch.device, settle: Settle, sizes: Tensor
+) -> Tensor:
+    """As `forward`, of pictures uint8 [C, h, w] whose sizes may differ: those of one size at once."""
+    shapes = [image.shape for image in images]
+    if len(set(shapes)) == 1:
+        return forward(network, torch.stack(list(images)), device, settle, sizes)
+    outputs: list[Tensor] = [torch.empty(0)] * len(images)
+    for shape in dict.fromkeys(shapes):
+        rows = [row for row, one in enumerate(shapes) if one == shape]
+        settled = forward(network, torch.stack([images[row] for row in rows]), device, settle, sizes[rows])
+        for row, output in zip(rows, settled, strict=True):
+            outputs[row] = output
+    return torch.stack(outputs)
 
 
 def forward(

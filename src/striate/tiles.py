@@ -18,7 +18,7 @@ from torchvision.ops import batched_nms, box_area
 from striate.config import Preprocess
 from striate.data.transforms import eval_transform
 from striate.errors import DataError, ImageError, UsageError
-from striate.predict import automatic_batch, forward
+from striate.predict import automatic_batch, forward_alike
 from striate.results import Detections, Failure, Result
 from striate.sources import Source
 from striate.tasks.detect.outputs import LIMIT, stack_detections
@@ -103,13 +103,13 @@ def detect_tiled(
     batch = automatic_batch(preprocess.size, model.device)
     found: list[Tensor] = []
     for part in windows.split(batch):
-        pictures = torch.stack([prepare(pixels[:, y1:y2, x1:x2]) for x1, y1, x2, y2 in part.tolist()])
+        pictures = [prepare(pixels[:, y1:y2, x1:x2]) for x1, y1, x2, y2 in part.tolist()]
         sizes = torch.stack((part[:, 3] - part[:, 1], part[:, 2] - part[:, 0]), 1)  # height, width
 
         def settle(outputs: object, sizes: Tensor) -> Tensor:
             return model.task.settle(outputs, sizes, preprocess)
 
-        found.append(forward(model._network, pictures, model.device, settle, sizes))
+        found.append(forward_alike(model._network, pictures, model.device, settle, sizes))
     detections = torch.cat(found)  # [T, K, 6]
     if not detections.isfinite().all():
         raise ImageError("the network's outputs are not finite; its weights may be damaged")

@@ -13,6 +13,7 @@ from striate.data.geometry import fitting, moved, to_picture, turning
 from striate.data.loaders import Split
 from striate.data.sample import Objects, Points, Sample
 from striate.data.spatial import GREY, TrainPlaced, eval_placed, warped
+from striate.data.transforms import seen_size
 from striate.tasks.detect.outputs import collate_objects
 
 SIDES = st.integers(20, 200)
@@ -47,9 +48,28 @@ def test_a_box_is_where_eval_transform_puts_its_pixels(height: int, width: int, 
 
 
 @settings(max_examples=60, deadline=None)
-@given(SIDES, SIDES, st.sampled_from(["pad", "squash", "crop"]))
-def test_to_picture_undoes_fitting(height: int, width: int, fit: str):
-    preprocess = Preprocess(size=(64, 96), fit=fit)
+@given(SIDES, SIDES)
+def test_a_tight_picture_is_its_letterbox_without_the_bars(height: int, width: int):
+    """The same scale as without `tight`, and fewer than 32 rows or columns of padding."""
+    tight, loose = (Preprocess(size=(128, 128), fit="pad", fill=114, tight=step) for step in (32, 0))
+    box = (width // 3, height // 3, width * 2 // 3, height * 2 // 3)
+    seen, target = eval_placed(with_block(height, width, box), Objects.of([box], [0]), tight)
+    assert isinstance(target, Objects)
+    assert all(side % 32 == 0 and side <= 128 for side in seen.shape[-2:])
+    assert seen.shape[-2:] == seen_size(height, width, tight)
+    fitted = fitting((height, width), tight)
+    assert (fitted.xx, fitted.yy) == (fitting((height, width), loose).xx, fitting((height, width), loose).yy)
+    assert seen.shape[-1] - fitted.xx * width < 32
+    assert seen.shape[-2] - fitted.yy * height < 32
+    torch.testing.assert_close(target.boxes[0], seen_box(seen), atol=1.01 + fitted.xx / 2, rtol=0)
+    again, _ = eval_placed(seen, None, tight)
+    assert torch.equal(again, seen)  # what is kept can be fitted once more
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIDES, SIDES, st.sampled_from(["pad", "squash", "crop"]), st.sampled_from([0, 32]))
+def test_to_picture_undoes_fitting(height: int, width: int, fit: str, tight: int):
+    preprocess = Preprocess(size=(64, 96), fit=fit, tight=tight)
     points = torch.rand(1, 7, 2) * torch.tensor([width, height])
     there = fitting((height, width), preprocess).points(points)
     back = to_picture(there, torch.tensor([[height, width]]), preprocess)

@@ -127,3 +127,22 @@ def test_augmented_pictures_stay_uint8_of_the_right_shape(seed: int):
     for batch in Split(samples, targets, SMALL, augment, seed=seed).batches(2):
         assert batch.images.dtype == torch.uint8
         assert batch.images.shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_pictures_of_several_shapes_come_in_batches_of_one(tmp_path: Path, cache: bool):
+    """Judged at their own proportions: each once, each with its own pixels and size."""
+    samples = []
+    for index, (width, height) in enumerate([(64, 32), (32, 64), (64, 32), (64, 64), (32, 64)]):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(np.full((height, width, 3), index * 10, np.uint8)).save(path)
+        samples.append(Sample(path, index, path.name))
+    tight = Preprocess(size=(64, 64), fit="pad", tight=32)
+    split = Split(samples, torch.arange(5), tight, cache=cache)
+    seen = {}
+    for batch in split.in_order(4):
+        for image, index, size in zip(batch.images, batch.indices.tolist(), batch.sizes.tolist(), strict=True):
+            assert list(image.shape[-2:]) == size
+            assert (image == index * 10).all()
+            seen[index] = size
+    assert seen == {0: [32, 64], 1: [64, 32], 2: [32, 64], 3: [64, 64], 4: [64, 32]}

@@ -54,6 +54,19 @@ def test_it_predicts_in_pixels_of_the_file(run: Path, tmp_path: Path):
     assert isinstance(model.predict(tmp_path / "wide.png", tile=96), Detections)
 
 
+def test_a_picture_is_seen_alike_alone_and_among_others(run: Path):
+    model = striate.load(run)
+    assert model.card.preprocess.tight == 32
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3, 96, 60), (3, 40, 96), (3, 96, 60), (3, 96, 96)]
+    pictures = [torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for shape in shapes]
+    together = model.predict(pictures, threshold=0.0, batch=4)
+    for found, picture in zip(together, pictures, strict=True):
+        alone = model.predict(picture, threshold=0.0)
+        torch.testing.assert_close(found.scores[:5], alone.scores[:5], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found.boxes[:5], alone.boxes[:5], atol=1e-2, rtol=1e-3)
+
+
 def test_evaluation_is_that_of_the_report(run: Path):
     model = striate.load(run)
     judged = model.evaluate("shapes:val")

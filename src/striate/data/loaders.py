@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,8 +26,10 @@ from striate.data.reader import Read, Reader, Unread, as_they_are, read_sample
 from striate.data.sample import Sample
 from striate.data.seeds import seed_of
 from striate.data.spatial import TrainPlaced, resized_batch, without_masks
-from striate.data.transforms import eval_transform, train_transform
+from striate.data.transforms import eval_transform, seen_size, train_transform
 from striate.errors import DataError, ImageError
+
+Member = TypeVar("Member")
 
 CACHE_BYTES = 4 * 2**30
 CACHE_SHORTER_SIDE = 1.5  # of the network's size: keeps room for random crops without keeping 12-megapixel photos
@@ -105,7 +107,7 @@ class Split:
         self.workers = workers
         self.seed = seed
         self.skipped: list[str] = []
-        self.stack: Tensor | None = None  # uint8 [N, C, H, W]
+        self.stack: Tensor | list[Tensor] | None = None  # uint8 [N, C, H, W], or as a list where sizes differ
         self.pictures: list[Tensor] | None = None
         self.sizes = torch.zeros(len(self.samples), 2, dtype=torch.int64)  # of pictures as read, where they are kept
         self.places: list[Target] = []  # targets in pixels of what is kept
@@ -125,7 +127,7 @@ class Split:
     @property
     def at_one_size(self) -> bool:
         """The batch path serves: judging, or training with plain geometry on pictures as they are."""
-        return self.augment is None or (self.collate is None and batchable(self.augment))
+        return self.augment is None or (self.collate is None and batchable(self.augment) and not self.preprocess.tight)
 
     def _bytes(self) -> int:
         height, width = self.preprocess.size
@@ -158,7 +160,7 @@ class Split:
         kept, sizes = zip(*(picture for picture in pictures if isinstance(picture, tuple)), strict=True)
         self.sizes = torch.tensor(sizes, dtype=torch.int64)
         if self.at_one_size:
-            self.stack = torch.stack(kept)
+            self.stack = torch.stack(kept) if len({picture.shape for picture in kept}) == 1 else list(kept)
         else:
             self.pictures = list(kept)
         if self.collate is not None:
@@ -171,7 +173,7 @@ class Split:
         """A target in pixels of the picture that is kept: fitted for good, or only made smaller."""
         target = without_masks(sample.target)
         if self.at_one_size:
-            return moved(target, fitting(size, self.preprocess), self.preprocess.size)
+            return moved(target, fitting(size, self.preprocess), seen_size(*size, self.preprocess))
         height, width = picture.shape[-2:]
         return moved(target, scaling(width / size[1], height / size[0]), (height, width))
 
@@ -199,16 +201,20 @@ class Split:
             yield from self._from_workers(rows, epoch, start)
             return
         for number in range(start, len(rows)):
-            indices = torch.tensor(rows[number])
-            images = self.stack[indices]
+            if isinstance(self.stack, list):
+                for row in alike(rows[number], lambda index: self.stack[index].shape):  # type: ignore[index]
+                    yield self._kept_batch(torch.stack([self.stack[index] for index in row]), row)
+                continue
+            images = self.stack[torch.tensor(rows[number])]
             if self.augment is not None:
                 generator = torch.Generator().manual_seed(seed_of(self.seed, "augment", epoch, number, rank))
                 images = batch_augment(images, self.augment, generator)
-            if self.collate is None:
-                targets = self.targets[indices]
-            else:
-                targets = self.collate([self.places[index] for index in rows[number]])
-            yield Batch(images, targets, indices, self.sizes[indices])
+            yield self._kept_batch(images, rows[number])
+
+    def _kept_batch(self, images: Tensor, row: list[int]) -> Batch:
+        indices = torch.tensor(row)
+        targets = self.targets[indices] if self.collate is None else self.collate([self.places[index] for index in row])
+        return Batch(images, targets, indices, self.sizes[indices])
 
     def _from_workers(self, rows: list[list[int]], epoch: int, start: int) -> Iterator[Batch]:
         """Through a DataLoader; should a worker die, the rest is read in this process, with the same result."""
@@ -228,8 +234,9 @@ class Split:
                     start += 1
                     skipped = [result.error for result in results if isinstance(result, Unread)]
                     good = [result for result in results if isinstance(result, Read)]
-                    if good:
-                        yield self._batch(good, epoch, start, skipped)
+                    for part in alike(good, lambda read: read.picture.shape):
+                        yield self._batch(part, epoch, start, skipped)
+                        skipped = []
             except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
                 if self.workers == 0 or not _tells_of_death(error):
                     raise
@@ -250,6 +257,14 @@ class Split:
             height, width = (max(32, round(side * factor / 32) * 32) for side in self.preprocess.size)
             images, targets = resized_batch(images, targets, (height, width))
         return Batch(images, self.collate(targets), indices, sizes, skipped)
+
+
+def alike(members: list[Member], shape: Callable[[Member], torch.Size]) -> list[list[Member]]:
+    """Those of one shape together, in the order in which shapes first appear."""
+    found: dict[torch.Size, list[Member]] = {}
+    for member in members:
+        found.setdefault(shape(member), []).append(member)
+    return list(found.values())
 
 
 def _tells_of_death(error: Exception) -> bool:

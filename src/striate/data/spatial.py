@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 from striate.config import Augment, Preprocess
 from striate.data.geometry import Map, Target, fitting, mirroring, moved, scaling, shifting, turning
 from striate.data.sample import Objects, Points
-from striate.data.transforms import eval_transform, fit_size, with_channels
+from striate.data.transforms import eval_transform, fit_size, seen_size, with_channels
 
 Placed = tuple[Tensor, Target]
 More = Callable[[], Placed]  # gives another picture of the split, for mosaics
@@ -26,7 +26,7 @@ GREY = 114  # between the pictures of a mosaic and beyond the edge of one, as YO
 def eval_placed(picture: Tensor, target: Target, preprocess: Preprocess) -> Placed:
     """As `eval_transform` fits the picture, with its target in pixels of what the network sees."""
     size = (picture.shape[-2], picture.shape[-1])
-    return eval_transform(preprocess)(picture), moved(target, fitting(size, preprocess), preprocess.size)
+    return eval_transform(preprocess)(picture), moved(target, fitting(size, preprocess), seen_size(*size, preprocess))
 
 
 @dataclass

@@ -28,8 +28,8 @@ def eval_transform(preprocess: Preprocess) -> Transform:
         preprocess: size, channels, and how a picture of another size is fitted.
 
     Returns:
-        A function, uint8 [1 or 3, H, W] → uint8 [preprocess.channels, *preprocess.size]. A picture that has the size
-        already is not resampled, whatever `fit` says; one that also has the channels is returned as it is.
+        A function, uint8 [1 or 3, H, W] → uint8 [preprocess.channels, *seen_size(H, W, preprocess)]. A picture that has
+        the size already is not resampled, whatever `fit` says; one that also has the channels is returned as it is.
     """
     return partial(_prepare, preprocess=preprocess)  # partial, not a closure: worker processes may have to pickle it
 
@@ -124,14 +124,22 @@ def fit_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]
     return max(1, target_width * height // width), target_width
 
 
+def seen_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
+    """The (height, width) at which the network sees a picture when it judges: `size`, or its own tight rectangle."""
+    if preprocess.fit != "pad" or not preprocess.tight:
+        return preprocess.size
+    high, wide = (-(-side // preprocess.tight) * preprocess.tight for side in fit_size(height, width, preprocess))
+    return min(high, preprocess.size[0]), min(wide, preprocess.size[1])
+
+
 def _prepare(image: Tensor, preprocess: Preprocess) -> Tensor:
-    if tuple(image.shape[-2:]) != preprocess.size:
+    if tuple(image.shape[-2:]) != seen_size(image.shape[-2], image.shape[-1], preprocess):
         image = _fit(image, preprocess)
     return with_channels(image, preprocess.channels)
 
 
 def _fit(image: Tensor, preprocess: Preprocess) -> Tensor:
-    height, width = preprocess.size
+    height, width = seen_size(image.shape[-2], image.shape[-1], preprocess)
     size = fit_size(image.shape[-2], image.shape[-1], preprocess)
     image = F.resize(image, list(size), interpolation=_mode(preprocess), antialias=True)
     if preprocess.fit == "crop":

@@ -96,7 +96,7 @@ class Localize(Task):
     def arguments(self) -> dict[str, Any]:
         return {"loss": self.kind, "threshold": self.threshold}
 
-    def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
+    def suggest(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
         return {
             "fit": "pad",
             "fill": 114,

@@ -52,12 +52,14 @@ class Task(Protocol):
         """The network of the zoo that public weights are for."""
         return architecture
 
-    def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
+    def suggest(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
         """What suits this task where the user left it open: values of Recipe's fields by name (`model`, `epochs`,
-        `lr` …), `size` (height, width) and `fit` of Preprocess. What is not there is chosen as for a classifier.
+        `lr` …), `size` (height, width), `fit`, `fill` and `tight` of Preprocess. What is not there is chosen as for a
+        classifier.
 
         Args:
             weights: training starts from public weights.
+            model: as the user named it; `auto` where not.
         """
         return {}
 

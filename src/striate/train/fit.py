@@ -175,13 +175,14 @@ def finish(job: Job) -> None:
         return
     weights, _ = read_model(run / "model.safetensors")
     trainer.model.load_state_dict(weights)
-    answers = outputs_of(trainer.model, trainer, job.val, eval_batch(job), alone=True)
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # without Accelerate's autocast
+    answers = outputs_of(model, trainer, job.val, eval_batch(job), alone=True)
     job.task.calibrate(answers.outputs, answers.targets)
     judged = "test" if "test" in job.dataset.splits else "val"
     data = job.val
     if judged == "test":
         data = make_split(job.dataset, "test", job.task, job.recipe, job.preprocess)
-        answers = outputs_of(trainer.model, trainer, data, eval_batch(job), alone=True)
+        answers = outputs_of(model, trainer, data, eval_batch(job), alone=True)
     metrics = job.task.metrics()
     metrics.update(answers.outputs, answers.targets)
     values = metrics.compute()

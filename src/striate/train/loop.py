@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -217,7 +218,8 @@ class Judged(NamedTuple):
 def outputs_of(model: nn.Module, trainer: Trainer, data: Split, batch: int, alone: bool = False) -> Judged:
     """What a network says of a split, on the CPU.
 
-    Every process takes its share and all get the whole; `alone`, this one does it all while the others wait.
+    Every process takes its share and all get the whole; `alone`, this one does it all while the others wait, in full
+    precision, so that the report says what `evaluate` will.
     Unreadable pictures are left out and remembered.
     """
     model.eval()
@@ -225,7 +227,7 @@ def outputs_of(model: nn.Module, trainer: Trainer, data: Split, batch: int, alon
     rank, world = (0, 1) if alone else (accelerator.process_index, accelerator.num_processes)
     shares: list[Any] = []
     for part in data.in_order(batch, rank, world):
-        with accelerator.autocast():
+        with nullcontext() if alone else accelerator.autocast():
             outputs = model(trainer.to_device(part.images))
         losses = trainer.task.loss(outputs, part.targets.to(accelerator.device))
         kept = trainer.task.settle(outputs, part.sizes, data.preprocess)

@@ -100,7 +100,7 @@ def resolve(recipe: Recipe, dataset: Dataset, task: Task, device: torch.device) 
         UsageError: settings that exclude each other.
     """
     facts = look(dataset.splits["train"], len(dataset.classes))
-    suggested = task.suggest(facts, device, bool(recipe.weights))
+    suggested = task.suggest(facts, device, bool(recipe.weights), recipe.model)
     recipe, fitted = with_suggestions(recipe, suggested)
     chosen: dict[str, object] = {}
     model, architecture = recipe.model, ""
@@ -168,7 +168,7 @@ def with_suggestions(recipe: Recipe, suggested: dict[str, Any]) -> tuple[Recipe,
         and key not in ("augment", "size")
         and (key not in recipe.model_fields_set or getattr(recipe, key) in ("auto", None, 0))
     }
-    fitted = {key: suggested[key] for key in ("size", "fit", "fill") if key in suggested}
+    fitted = {key: suggested[key] for key in ("size", "fit", "fill", "tight") if key in suggested}
     return recipe.model_copy(update=update), fitted
 
 
@@ -178,7 +178,7 @@ def choose_preprocess(
     """For a network that starts from nothing: the pictures' own size where it is small, and their own statistics.
 
     Args:
-        fitted: what the task wants of `size`, `fit` and `fill`.
+        fitted: what the task wants of `size`, `fit`, `fill` and `tight`.
     """
     side = recipe.size or (None if facts.small else (224 if device.type == "cuda" else 128))
     size = (side, side) if side else (facts.height, facts.width)

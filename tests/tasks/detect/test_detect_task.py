@@ -12,7 +12,7 @@ from striate.errors import UsageError
 from striate.sources import Source
 from striate.tasks import create_task
 from striate.tasks.detect.outputs import collate_objects, learnable, stack_detections
-from striate.tasks.detect.task import DETECTORS, Detect, parsed, seen_size
+from striate.tasks.detect.task import DETECTORS, Detect, network_size, parsed
 
 CPU = torch.device("cpu")
 
@@ -120,7 +120,7 @@ def test_what_boxes_cannot_do_is_said():
     ],
 )
 def test_the_network_sees_the_pictures_own_proportions(height, width, one_size, expected):
-    assert seen_size(Facts(100, 2, height, width, one_size, False), 320) == expected
+    assert network_size(Facts(100, 2, height, width, one_size, False), 320) == expected
 
 
 def test_targets_as_tensors():

@@ -105,16 +105,18 @@ class Detect(Task):
     def backbone_of(self, architecture: str) -> str:
         return parsed(architecture)[1]
 
-    def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
+    def suggest(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
         """A letterbox at the pictures' own proportions, AdamW, averaged weights; 18,000 pictures seen, each at least 12
         times and at most 100 times."""
         epochs = min(max(round(18_000 / facts.count), 12), 100)
         return {
             # with weights: their own network, under the default detector
             **({} if weights else {"model": DEFAULT if device.type == "cpu" else f"{DEFAULT}/resnet50"}),
-            "size": seen_size(facts, 640 if device.type == "cuda" else 320),
+            "size": network_size(facts, 640 if device.type == "cuda" else 320),
             "fit": "pad",
             "fill": 114,
+            # judged at their own proportions; one grid for the whole picture is bound to those it learnt
+            "tight": 0 if model.partition("/")[0] == "yolov1" else 32,
             "optimizer": "adamw",
             "lr": 2e-3,
             "weight_decay": 0.05,
@@ -223,7 +225,7 @@ def parsed(architecture: str) -> tuple[str, str]:
     return DEFAULT, architecture
 
 
-def seen_size(facts: Facts, longest: int) -> tuple[int, int]:
+def network_size(facts: Facts, longest: int) -> tuple[int, int]:
     """(height, width) that the network sees: at most `longest`, multiples of 32, a square where pictures vary."""
     if not facts.one_size:
         side = min(longest, -(-max(facts.height, facts.width) // 32) * 32)

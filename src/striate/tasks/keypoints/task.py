@@ -76,7 +76,7 @@ class Keypoints(Task):
     def backbone_of(self, architecture: str) -> str:
         return parsed(architecture)[1]
 
-    def suggest(self, facts: Facts, device: torch.device, weights: bool) -> dict[str, Any]:
+    def suggest(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
         """As `python -m bench landmarks` found it for 200 faces; small batches, for faces are few."""
         side = min(96 if device.type == "cpu" else 256, -(-max(facts.height, facts.width) // 32) * 32)
         return {
