@@ -38,7 +38,8 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
         where = options.keep or Path(place)
         striate = [sys.executable, "-m", "striate"]
         start = time.perf_counter()
-        command = [*striate, "train", str(folder), "--out", str(where), "--name", "bccd", *options.ours]
+        command = [*striate, "train", str(folder), "--out", str(where), "--name", "bccd"]
+        command += ["--device", options.device, *options.ours]
         subprocess.run(command, check=True, stdout=sys.stderr)
         seconds = {"ours": [time.perf_counter() - start]}
         model = where / "detect" / "bccd" / "model.safetensors"

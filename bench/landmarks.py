@@ -46,6 +46,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
                 command = [sys.executable, "-m", "striate", "train", str(data), "--model", f"{head}/squeezenet1_0"]
                 command += [] if options.from_scratch else ["--weights", str(SHARED / WEIGHTS)]
                 command += ["--out", str(options.keep or place), "--name", f"{head}-{seed}", "--seed", str(seed)]
+                command += ["--device", options.device]
                 start = time.perf_counter()
                 said = json.loads(run([*command, "--json", *options.ours]))["metrics"]
                 ours.append(said["nme"])

@@ -46,13 +46,15 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
         where = options.keep or Path(place)
         for model in options.models:
             seconds: list[float] = []
-            figures: dict[str, Any] = {"options": " ".join([OPTIONS[model], *options.ours])}
+            asked = settings(model, options.ours)
+            figures: dict[str, Any] = {"options": " ".join(asked)}
             passed = True
             for seed in range(options.pairs):
                 command = [sys.executable, "-m", "striate", "train", "shapes", "--model", model, "--json"]
                 command += ["--out", str(where), "--name", f"{model}-{seed}", "--seed", str(seed)]
+                command += ["--device", options.device]
                 start = time.perf_counter()
-                said = json.loads(run([*command, *OPTIONS[model].split(), *options.ours]))["metrics"]
+                said = json.loads(run([*command, *asked]))["metrics"]
                 seconds.append(time.perf_counter() - start)
                 figures[f"seed {seed}"] = {name: round(value, 4) for name, value in said.items()}
                 ap, ap50 = LOWEST.get(model, (0.0, 0.0))
@@ -60,3 +62,10 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
                 print(f"{model}, seed {seed}: {figures[f'seed {seed}']}, {seconds[-1]:.0f} s", file=sys.stderr)
             found.append(Comparison("s", {"striate": seconds}, False, figures, model, passed))
     return found
+
+
+def settings(model: str, given: list[str]) -> list[str]:
+    """The words of OPTIONS, those given in the place of the same."""
+    words = OPTIONS[model].split()
+    own = [word for at in range(0, len(words), 2) if words[at] not in given for word in words[at : at + 2]]
+    return [*own, *given]
