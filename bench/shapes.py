@@ -19,9 +19,9 @@ from bench.harness import Comparison, run
 PAIRS = 1  # seeds
 OPTIONS = {  # what differs from the detector's defaults, and why is in docs/detection.md
     "fcos": "",
-    "faster_rcnn": "--epochs 12 --lr 0.001",
-    "yolov3_tiny": "--epochs 30",
-    "yolov1": "--epochs 30",
+    "faster_rcnn": "--epochs 20 --lr 0.001",
+    "yolov3_tiny": "--epochs 24 --size 224",
+    "yolov1": "--epochs 60",
     "sliding": "--epochs 10",
     "fast_rcnn": "--epochs 8 --augment none",
     "rcnn": "--epochs 3 --augment none",
