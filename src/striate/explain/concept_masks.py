@@ -197,9 +197,8 @@ def _scene(sample: Sample, classes: tuple[str, ...]) -> Scene:
     size = (picture.shape[1], picture.shape[2])
     masks: dict[str, Tensor] = {}
     known = torch.ones(size, dtype=torch.bool)
-    for label, box, mask in zip(
-        target.labels.tolist(), target.boxes, target.masks or [None] * len(target), strict=True
-    ):
+    outlines = target.masks or [None] * len(target)
+    for label, box, mask in zip(target.labels.tolist(), target.boxes, outlines, strict=True):
         if mask is None:
             x1, y1, x2, y2 = box.round().long().clamp(min=0).tolist()
             known[y1:y2, x1:x2] = False

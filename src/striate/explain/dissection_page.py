@@ -161,6 +161,7 @@ def outlined(picture: Tensor, excited: Tensor, concept: Tensor) -> Tensor:
 def bars(found: Dissection, control: Dissection) -> Drawing:
     """How many detectors each concept has, and by chance."""
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.ticker import MaxNLocator
 
     counts, chance = found.counts(), control.counts()
     names = sorted(found.concepts, key=lambda concept: -counts[concept])[:20]
@@ -171,7 +172,7 @@ def bars(found: Dissection, control: Dissection) -> Drawing:
     axes.barh([at - 0.2 for at in places], [chance[name] for name in names], 0.4, color=GREY, label="random weights")
     axes.set_yticks(list(places), names)
     axes.set(xlabel="detectors", xlim=(0, max(1, *counts.values(), *chance.values()) * 1.05))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, loc="lower right")
     return drawing
 
@@ -188,8 +189,8 @@ def concept_table(found: Dissection, control: Dissection) -> Table:
     return Table(
         columns,
         rows,
-        f"A unit is excited by some {100 * QUANTILE:g} % of all pixels: of a concept with a larger share it can cover a "
-        f"part only, and of one above {100 * QUANTILE / DETECTS:g} % it cannot be a detector.",
+        f"A unit is excited by some {100 * QUANTILE:g} % of all pixels: of a concept with a larger share it can "
+        f"cover a part only, and of one above {100 * QUANTILE / DETECTS:g} % it cannot be a detector.",
     )
 
 

@@ -51,8 +51,7 @@ def place_of(network: nn.Module, layer: str, images: Tensor) -> Place | None:
     with FieldTracker() as tracker:
         images = images[:1].clone()
         tracker.begin(images)
-        found = _run_until(network, layer, images, tracker)
-    return found
+        return _run_until(network, layer, images, tracker)
 
 
 def stage_layers(network: nn.Module) -> list[str]:
@@ -71,12 +70,10 @@ def stage_layers(network: nn.Module) -> list[str]:
 
 
 def spread(names: Sequence[str], count: int) -> list[str]:
-    """At most `count` of the names, evenly spread, the first and the last among them."""
+    """At most `count` of the names, two or more, evenly spread, the first and the last among them."""
     if count >= len(names):
         return list(names)
-    return (
-        [names[round(at * (len(names) - 1) / max(1, count - 1))] for at in range(count)] if count > 1 else [names[-1]]
-    )
+    return [names[round(at * (len(names) - 1) / (count - 1))] for at in range(count)]
 
 
 def check_units(units: Sequence[int], channels: int, layer: str) -> list[int]:

@@ -72,9 +72,8 @@ def batches(
                 seen += len(rows)
                 yield rows, torch.stack([picture for picture in found if isinstance(picture, Tensor)])
     if not seen:
-        raise DataError(
-            f"none of the {len(sources)} pictures could be read" + f"; the first: {skipped[0]}" * bool(skipped)
-        )
+        first = f"; the first: {skipped[0]}" if skipped else ""
+        raise DataError(f"none of the {len(sources)} pictures could be read{first}")
 
 
 def _of_data_set(sources: Any) -> list[Source] | None:

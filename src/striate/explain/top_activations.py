@@ -123,9 +123,8 @@ class Seen:
 
     def crops(self, unit: int) -> list[Tensor]:
         """uint8 [C, h, w] each, from the most exciting on."""
-        where = zip(
-            *(part[unit].tolist() for part in (self.top.pictures, self.top.rows, self.top.columns)), strict=True
-        )
+        top = self.top
+        where = zip(top.pictures[unit].tolist(), top.rows[unit].tolist(), top.columns[unit].tolist(), strict=True)
         return [crop_of(self.pictures[number], self.place, row, column) for number, row, column in where]
 
     def captions(self, unit: int) -> list[str]:
@@ -247,11 +246,6 @@ def facts_of(model: Model, found: Sequence[Seen]) -> dict[str, str]:
 
 
 def notes_of(request: Request, skipped: Sequence[str]) -> list[str]:
-    notes = (
-        [] if request.units else ["Units shown are the most selective: their best pictures stand out most from all."]
-    )
-    return (
-        notes
-        + [f"Skipped: {message}" for message in skipped[:5]]
-        + [f"Skipped: {len(skipped) - 5} more."] * (len(skipped) > 5)
-    )
+    notes = [] if request.units else ["Units shown are the most selective: their best pictures stand out from all."]
+    notes += [f"Skipped: {message}" for message in skipped[:5]]
+    return notes + ([f"Skipped: {len(skipped) - 5} more."] if len(skipped) > 5 else [])

@@ -22,7 +22,7 @@ Field = tuple[int, int]  # height, width
 
 
 class Place(NamedTuple):
-    """Value (i, j) of a map sees the pixels from `first + (i, j) * jump` on, `field` of them; all of (height, width)."""
+    """Value (i, j) of a map sees `field` pixels from `first + (i, j) * jump` on; each is (height, width)."""
 
     field: Field
     jump: Field
