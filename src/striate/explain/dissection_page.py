@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 BEST_UNITS, PICTURES_EACH = 8, 3  # drawn
 TILE = 224  # pixels
+FINE = 100  # values of a map
 ROWS = 60  # of the table of units
 UNIT_LINE, CONCEPT_LINE = (255, 196, 0), (0, 200, 255)
 
 
 def explain_dissect(model: Model, request: Request) -> Explanation:
-    """Match the units of `request.layer` (the last stage where none is named) with the concepts of a segmented set.
+    """Match the units of `request.layer` with the concepts of a segmented set; where none is named, of the last stage
+    whose maps have a hundred places or more.
 
     `values`: `layer`, `concepts`, `iou` float [U, K], `thresholds` [U], `shares` [K], `detectors` (unit, concept, IoU),
     and of random weights `random_iou`, `random_detectors`.
@@ -40,7 +42,7 @@ def explain_dissect(model: Model, request: Request) -> Explanation:
         DataError: no pictures, or no masks.
         UsageError: no such layer or unit.
     """
-    layer = request.layer or stage_layers(model.module)[-1]
+    layer = request.layer or layer_to_dissect(model)
     scenes = open_scenes(request.sources, request.limit or MOST, request.seed)
     card = model.card
     with torch.random.fork_rng(devices=[]):
@@ -95,6 +97,16 @@ def explain_dissect(model: Model, request: Request) -> Explanation:
         ["Network dissection (Bau, Zhou et al. 2017): threshold, enlargement and IoU > 0.04 as there."]
         + [f"Skipped: {message}" for message in watched.skipped[:5]],
     )
+
+
+def layer_to_dissect(model: Model) -> str:
+    """The last stage whose maps are fine enough for a two-hundredth of their values to say where."""
+    network, preprocess = readable_copy(model.module), model.card.preprocess
+    probe = torch.zeros(1, preprocess.channels, *preprocess.size, device=model.device)
+    names = stage_layers(network)
+    with torch.inference_mode():
+        fine = [name for name in names if read_maps(network, name, probe)[0, 0].numel() >= FINE]
+    return fine[-1] if fine else names[-1]
 
 
 class Watched:

@@ -22,7 +22,8 @@ from striate.data.transforms import Normalize
 from striate.errors import UsageError, did_you_mean
 from striate.explain.explanation import Explanation, Request
 from striate.explain.layers import check_units, read_maps, readable_copy
-from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, RED, VIOLET, Figure, PictureCard, Section
+from striate.explain.sheets import as_tile, number, webp
+from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, RED, VIOLET, Figure, Section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 STEPS = 192
 RATE = 0.05  # Adam's, as in the authors' Lucid
+SIDE = 320  # pixels, of smaller pictures when shown
 SHOWN = 4  # units or classes, where none is named
 JITTER, TURN, SCALE = 0.05, 10.0, (0.85, 1.15)  # of a side; degrees, either way; times
 REDIRECTED = 16  # steps in which a unit that is silent everywhere can still be woken
@@ -190,11 +192,13 @@ def explain_maximize(model: Model, request: Request) -> Explanation:
         request.seed,
         request.say,
     )
-    cards = [
-        PictureCard(_png(picture), f"{name}\nfrom {before:.3g} to {after:.3g}")
-        for picture, name, before, after in zip(
-            found.pictures, names, found.before.tolist(), found.after.tolist(), strict=True
-        )
+    scores = [
+        f"{name}: from {number(before)} to {number(after)}"
+        for name, before, after in zip(names, found.before.tolist(), found.after.tolist(), strict=True)
+    ]
+    pictures = [
+        Figure(_shown(picture), score, f"The picture made for {score}.")
+        for picture, score in zip(found.pictures, scores, strict=True)
     ]
     text = (
         f"Each began as grey noise and took {steps} steps uphill. It shows what the network answers to, not what "
@@ -203,17 +207,13 @@ def explain_maximize(model: Model, request: Request) -> Explanation:
     curve = Figure(
         draw_curves(names, found.curves),
         "The score at each step, of the picture as it was moved for that step.",
-        "Curves of the scores over the steps: "
-        + ", ".join(
-            f"{name} from {before:.3g} to {after:.3g}"
-            for name, before, after in zip(names, found.before.tolist(), found.after.tolist(), strict=True)
-        ),
+        f"Curves of the scores over the steps: {'; '.join(scores)}.",
         wide=True,
     )
     values = {"pictures": found.pictures, "names": names, "curves": found.curves}
     return Explanation(
         f"What {model.card.architecture} answers to",
-        [Section("Pictures", text, [], [], cards), Section("The way there", "", [curve])],
+        [Section("Pictures", text, pictures), Section("The way there", "", [curve])],
         values | {"before": found.before, "after": found.after},
         {"model": f"{model.card.architecture}, {model.task.name}", "steps": str(steps), "seed": str(request.seed)},
         ["Activation maximisation in Fourier space with decorrelated colours (Olah et al. 2017, Distill)."],
@@ -271,8 +271,6 @@ def _half(size: tuple[int, int]) -> tuple[int, int]:
     return size[0], size[1] // 2 + 1
 
 
-def _png(picture: Tensor) -> bytes:
-    from striate.explain.sheets import as_tile, webp
-
+def _shown(picture: Tensor) -> bytes:
     pixels = (255 * picture).round().to(torch.uint8)
-    return webp(as_tile(pixels, max(256, *pixels.shape[1:])).convert("RGBA"))
+    return webp(as_tile(pixels, max(SIDE, *pixels.shape[1:])))
