@@ -69,10 +69,10 @@ def test_a_detector_is_found_and_named():
         image[:, view.masks[2]] = torch.tensor([[1.0], [0.0], [0.0]])
         views.append(view._replace(image=image))
     share = float(torch.stack([view.masks[2].float().mean() for view in views]).mean())
-    found = dissect(network, "1", lambda: views, ("a", "b", "red"), 6, quantile=share * 0.999)
+    found = dissect(network, "1", lambda: views, ("a", "b", "red"), 6, quantile=share * 1.001)
     unit, concept, iou = found.detectors()[0]
     assert (unit, concept) == (1, "red")
-    assert iou > 0 or share == 0
+    assert iou > 0.99
     assert found.counts()["red"] >= 1
 
 
@@ -82,7 +82,7 @@ def test_enlarged_about_the_centres_of_fields():
     image = torch.zeros(1, 1, 32, 32)
     image[0, 0, 8:16, 8:16] = 1
     place = place_of(readable_copy(network), "0", image)
-    pixels = active(network(image)[0], torch.tensor([0.9]), (32, 32), place)[0]
+    pixels = active(network(image)[0], torch.tensor([0.85]), (32, 32), place)[0]
     assert pixels.nonzero().tolist() == [[11, 11], [11, 12], [12, 11], [12, 12]]
 
 

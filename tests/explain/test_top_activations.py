@@ -10,7 +10,7 @@ from striate.backbones import create_model
 from striate.config import ModelCard, Preprocess
 from striate.errors import DataError, UsageError
 from striate.explain.explanation import Request
-from striate.explain.top_activations import explain_top, top_activations
+from striate.explain.top_activations import explain_top, look, top_activations
 from striate.model import Model
 
 
@@ -69,7 +69,7 @@ def test_selective_units_stand_out_and_dead_ones_come_last():
 
 
 def test_flat_folder_of_photos(tmp_path):
-    """Unlabelled pictures; the one with a bright blot has it cut out, and what cannot be read is told."""
+    """Unlabelled pictures; what cannot be read is told."""
     for number in range(5):
         Image.fromarray(np.full((24, 24, 3), 40 * number, np.uint8)).save(tmp_path / f"photo {number}.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
@@ -91,8 +91,6 @@ def test_crops_are_what_the_unit_saw():
         first.weight[0, :, 1, 1] = 1
     pictures = [np.zeros((21, 21, 3), np.uint8) for _ in range(3)]
     pictures[1][7, 11] = 255
-    from striate.explain.top_activations import look
-
     (seen,), skipped = look(model, Request(pictures, units=(0,)), ["features.0"], 8)
     assert not skipped
     assert seen.place is not None
@@ -126,8 +124,8 @@ def test_what_is_not_there(tmp_path):
         explain_top(model, Request([np.zeros((24, 24, 3), np.uint8)], layer="feature.0"))
     with pytest.raises(UsageError, match="has units 0 to 63, not 64"):
         explain_top(model, Request([np.zeros((24, 24, 3), np.uint8)], layer="features.0", units=(64,)))
+    (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match="none of the 1 pictures could be read; the first"):
-        (tmp_path / "a.png").write_bytes(b"")
         explain_top(model, Request([tmp_path / "a.png"]))
     with pytest.raises(DataError, match="nowhere"):
         explain_top(model, Request(str(tmp_path / "nowhere")))
