@@ -107,6 +107,6 @@ def webp(sheet: Image.Image) -> bytes:
 
 
 def as_grey(values: Tensor) -> Tensor:
-    """Signed values [C, h, w] as uint8, 0 in the middle: scaled so that all but the outermost 0.1 % have room."""
-    most = torch.quantile(values.abs().flatten().float(), 0.999).clamp(min=1e-12)
+    """Signed values [C, h, w] as uint8, 0 in the middle: scaled so that all but the outermost 1 % have room."""
+    most = torch.quantile(values.abs().flatten().float(), 0.99).clamp(min=1e-12)
     return (NOTHING + 127 * (values / most).clamp(-1, 1)).round().to(torch.uint8)
