@@ -31,7 +31,7 @@ METHODS: dict[str, Method] = {
     "top": Method("top_activations:explain_top", "data", "the crops that most excite a unit"),
     "deconvnet": Method("deconvnet:explain_deconvnet", "data", "the top crops, each projected back to pixels"),
     "maximize": Method("maximization:explain_maximize", "network", "a picture made to excite a unit or class"),
-    "dissect": Method("dissection:explain_dissect", "data", "units matched with concepts of segmented pictures"),
+    "dissect": Method("dissection_page:explain_dissect", "data", "units matched with concepts of segmented pictures"),
     "landscape": Method("landscape:explain_landscape", "data", "the loss around the weights, filter-normalised"),
     "adversary": Method("adversary:explain_adversary", "pictures", "noise nobody sees that changes the answer"),
     "epsilons": Method("adversary:explain_epsilons", "data", "accuracy under FGSM and PGD against their strength"),
