@@ -15,7 +15,7 @@ from striate.explain.concept_masks import Scene, Scenes, fitted, open_scenes
 from striate.explain.dissection import DETECTS, QUANTILE, Dissection, View, active, dissect
 from striate.explain.explanation import Explanation, Request
 from striate.explain.layers import check_units, read_maps, readable_copy, stage_layers
-from striate.explain.pictures import MOST
+from striate.explain.pictures import MOST, at_one_size
 from striate.explain.sheets import as_tile, grid, webp
 from striate.tasks.section import BLUE, GREY, Figure, Section, Table
 
@@ -101,7 +101,7 @@ def explain_dissect(model: Model, request: Request) -> Explanation:
 
 def layer_to_dissect(model: Model) -> str:
     """The last stage whose maps are fine enough for a two-hundredth of their values to say where."""
-    network, preprocess = readable_copy(model.module), model.card.preprocess
+    network, preprocess = readable_copy(model.module), at_one_size(model.card.preprocess)
     probe = torch.zeros(1, preprocess.channels, *preprocess.size, device=model.device)
     names = stage_layers(network)
     with torch.inference_mode():
@@ -132,7 +132,7 @@ class Watched:
 
     def view(self, scene: Scene) -> tuple[Tensor, View]:
         """uint8 [C, H, W] as the network sees it, and the same as it takes it."""
-        picture, masks, known = fitted(scene, self.scenes.concepts, self.model.card.preprocess)
+        picture, masks, known = fitted(scene, self.scenes.concepts, at_one_size(self.model.card.preprocess))
         image = self.normalize(picture[None].to(self.model.device))[0]
         return picture, View(image, masks, known)
 

@@ -44,6 +44,11 @@ def pictures_of(request: Request) -> list[Source]:
     return found
 
 
+def at_one_size(preprocess: Preprocess) -> Preprocess:
+    """The same, every picture in the whole of `size`: units are compared at the same places of all."""
+    return preprocess.model_copy(update={"tight": 0})
+
+
 def batches(
     sources: Sequence[Source], preprocess: Preprocess, batch: int, skipped: list[str]
 ) -> Iterator[tuple[list[int], Tensor]]:
@@ -54,7 +59,7 @@ def batches(
     Raises:
         DataError: not one could be read.
     """
-    prepare = eval_transform(preprocess)
+    prepare = eval_transform(at_one_size(preprocess))
 
     def read(source: Source) -> Tensor | str:
         try:

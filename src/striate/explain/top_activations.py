@@ -18,7 +18,7 @@ from striate.data.transforms import Normalize, eval_transform
 from striate.errors import UsageError
 from striate.explain.explanation import Explanation, Request
 from striate.explain.layers import check_units, find_layer, place_of, read_maps, readable_copy, stage_layers
-from striate.explain.pictures import batches, pictures_of
+from striate.explain.pictures import at_one_size, batches, pictures_of
 from striate.explain.sheets import as_tile, crop_of, grid, number, webp
 from striate.layers.receptive_fields import Place
 from striate.predict import automatic_batch
@@ -160,7 +160,7 @@ def look(model: Model, request: Request, layers: Sequence[str], units_each: int)
         DataError: no pictures.
         UsageError: no such layer or unit.
     """
-    network, preprocess = readable_copy(model.module), model.card.preprocess
+    network, preprocess = readable_copy(model.module), at_one_size(model.card.preprocess)
     for layer in layers:
         find_layer(network, layer)
     normalize = Normalize(preprocess).to(model.device)
