@@ -1,7 +1,7 @@
 """The lectures' speed ladder: seconds a picture of R-CNN, Fast R-CNN, Faster R-CNN and YOLO, on one machine.
 
 ResNet-18 is under each, and each is built as `striate train --model NAME/resnet18` builds it, but R-CNN, whose crops
-the paper's 224 pixels; the weights are random, since time hardly depends on them. Photographs of coco128 (nothing
+are the paper's 224 pixels; the weights are random, since time hardly depends on them. Photographs of coco128 (nothing
 of them is kept) at one size are detected one at a time, from normalised pixels to boxes
 after suppression; detectors take turns. Selective search is part of R-CNN's and Fast R-CNN's time, as in the papers.
 `--picture FILE` draws the ladder. Fails when a step of the ladder does not hold.
