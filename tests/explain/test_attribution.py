@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import captum.attr as captum
@@ -22,13 +23,14 @@ from striate.explain.attribution import (
     gradient,
     guided_backpropagation,
     guided_grad_cam,
+    hires_cam,
     integrated_gradients,
     occlusion,
     smooth_gradient,
 )
 from striate.explain.explanation import Request
 from striate.explain.overlay import heat, on_picture, was_seen
-from striate.explain.subject import Subject, deepest_maps, judged, layer_of, look_at, unchained
+from striate.explain.subject import Subject, backbone_in, deepest_maps, judged, layer_of, look_at, unchained
 
 pytestmark = pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require")
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -105,7 +107,18 @@ def test_guided_backpropagation_is_captums(network: Modules, images: Tensor):
 @pytest.mark.filterwarnings("ignore:Setting backward hooks")
 def test_guided_grad_cam_is_captums(network: Modules, images: Tensor):
     expected = captum.GuidedGradCam(network, network.relu2).attribute(images, target=1, interpolate_mode="bilinear")
-    torch.testing.assert_close(guided_grad_cam(network, images, second, network.relu2), expected.detach(), **CLOSE)
+    guided = guided_backpropagation(network, images, second)
+    found = guided_grad_cam(guided, grad_cam(network, images, second, network.relu2))
+    torch.testing.assert_close(found, expected.detach(), **CLOSE)
+
+
+def test_hires_cam_is_captums_gradient_times_activation(network: Modules, images: Tensor):
+    expected = captum.LayerGradientXActivation(network, network.relu1).attribute(images, target=1)
+    found = hires_cam(network, images, second, network.relu1)
+    torch.testing.assert_close(found, expected.detach().sum(1).relu(), **CLOSE)
+    linear = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    same = [way(linear, images, second, linear[1]) for way in (grad_cam, hires_cam)]
+    torch.testing.assert_close(*same, **CLOSE)  # of means alike: Draelos & Carin, section 3
 
 
 def test_integrated_gradients_are_the_integral_and_complete(network: Modules, images: Tensor):
@@ -174,12 +187,12 @@ def test_layers_in_place_and_shared_are_told_apart(images: Tensor):
 
 
 def test_the_users_model_stays_as_it_was():
-    model = zoo_model(architecture="conv8-bn-relu-pool-conv16-bn-relu-gap", size=16)
+    model = model_of(Residual())
     model.module.requires_grad_(True)
     flags = {name: layer.inplace for name, layer in model.module.named_modules() if hasattr(layer, "inplace")}
     weights = {name: values.clone() for name, values in model.module.state_dict().items()}
     for how in ("gradcam", "guided", "integrated", "occlusion", "saliency", "sanity", "features", "filters"):
-        model.explain(picture(), how, steps=2)
+        model.explain(picture(), how, steps=2, layer="stem")
     assert {name: layer.inplace for name, layer in model.module.named_modules() if hasattr(layer, "inplace")} == flags
     assert any(flags.values())
     assert all(torch.equal(values, weights[name]) for name, values in model.module.state_dict().items())
@@ -233,7 +246,7 @@ def test_maps_return_to_the_pixels_that_they_speak_of(fit: str, size: tuple[int,
 
 
 def test_evidence_of_detectors_is_that_of_their_strongest_detection():
-    for architecture in ("fcos", "faster_rcnn/resnet18", "yolov3_tiny", "fast_rcnn", "fcos_resnet50_fpn/resnet20_cifar"):
+    for architecture in ("fcos", "faster_rcnn/resnet18", "yolov3_tiny", "fast_rcnn", "fcos_resnet50_fpn/squeezenet1_1"):
         model = zoo_model("detect", architecture, 64)
         subject = Subject.of(model)
         images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -292,14 +305,52 @@ def test_coordinates_alone_are_refused():
 
 
 def test_the_deepest_maps_are_of_the_last_stage_that_has_places():
-    images = torch.zeros(1, 3, 32, 32)
     for architecture, expected in (("resnet20_cifar", "layer3"), ("conv8-relu-pool-conv16-relu-gap", None)):
-        network = unchained(zoo_model(architecture=architecture).module)
-        name, layer = deepest_maps(network, images)
+        subject = Subject.of(zoo_model(architecture=architecture))
+        (one,), _ = look_at(subject, Request(picture()))
+        name, layer = deepest_maps(subject, one)
         assert expected is None or name == expected
-        assert layer is layer_of(network, name)
+        assert layer is layer_of(subject.network, name)
+    flat = model_of(nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 2)))
     with pytest.raises(UsageError, match="no feature maps"):
-        deepest_maps(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), torch.zeros(1, 3, 1, 1))
+        flat.explain(picture())
+
+
+def test_small_objects_are_explained_by_finer_maps():
+    subject = Subject.of(zoo_model("detect", "fcos", 64))
+    (one,), _ = look_at(subject, Request(picture(64, 64)))
+    stages = {}
+    for side in (60.0, 30.0, 14.0, 2.0):
+        found = dataclasses.replace(one.result, boxes=torch.tensor([[0, 0, side, side / 2]]))
+        stages[side] = deepest_maps(subject, one._replace(result=found))[0]
+    pyramid = backbone_in(subject.network).pyramid  # type: ignore[union-attr]
+    assert [pyramid[name].reduction for name in stages.values()] == [16, 8, 4, 1]
+
+
+def test_the_same_object_is_followed_when_another_becomes_stronger():
+    """Two bright squares of one class; the evidence of the one explained must not jump to the other."""
+
+    class Squares(nn.Module):
+        def forward(self, images: Tensor) -> object:
+            from striate.tasks.detect.fcos import CellOutputs
+
+            cells = F.avg_pool2d(images.mean(1, keepdim=True), 8)  # [B, 1, 4, 4]
+            logits = cells.flatten(2).mT.repeat(1, 1, 2) * torch.tensor([1.0, -1.0])
+            y, x = torch.meshgrid(torch.arange(4) * 8 + 4.0, torch.arange(4) * 8 + 4.0, indexing="ij")
+            points, strides = torch.stack((x, y), -1).view(-1, 2), torch.full((16, 4), 8.0)
+            distances = torch.full((len(images), 16, 4), 4.0)
+            return CellOutputs(logits, distances, None, points, strides, [16], (32, 32))
+
+    model = model_of(Squares(), (32, 32), task="detect")
+    photo = torch.full((3, 32, 32), 20, dtype=torch.uint8)
+    photo[:, :8, :8], photo[:, 16:24, 24:] = 240, 230
+    found = model.explain(photo, "occlusion", steps=4, label="left").values["maps"][0]
+    assert found[:8, :8].mean() > 1
+    assert found[16:24, 24:].abs().max() < 1e-5
+    whole = model.explain(photo, "integrated", label="left")
+    assert whole.values["maps"][0][:8, :8].sum() > 1
+    assert whole.values["maps"][0][8:].abs().max() < 1e-5
+    assert whole.values["gap"][0] < 1e-4
 
 
 def test_wrong_names_are_told_with_a_suggestion():

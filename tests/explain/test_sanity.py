@@ -41,7 +41,9 @@ def test_layers_lose_what_they_learnt_from_the_answer_down():
     randomise(groups["head"], torch.Generator().manual_seed(0))
     changed = {name for name, values in network.state_dict().items() if not torch.equal(values, before[name])}
     assert changed == {"fc.weight", "fc.bias"} or changed == {"fc.weight"}
-    assert float(network.get_parameter("fc.weight").std()) == pytest.approx(float(before["fc.weight"].std()), rel=0.3)
+    assert float(network.get_parameter("fc.weight").detach().std()) == pytest.approx(
+        float(before["fc.weight"].std()), rel=0.3
+    )
     plain = top_down(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 2)))
     assert list(plain) == ["2", "0"]
 
@@ -116,6 +118,7 @@ def test_explain_sanity_gives_both_tests():
     assert "<svg" in found.to_html()
 
 
+@pytest.mark.slow
 def test_detectors_have_curves_too():
     found = zoo_model("detect", "fcos", 32).explain(picture(32, 32), "sanity")
     assert 0 <= found.values["deletion"]["Grad-CAM"] <= 1

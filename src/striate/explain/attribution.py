@@ -94,6 +94,27 @@ def grad_cam(network: nn.Module, images: Tensor, evidence: Evidence, layer: nn.M
     Raises:
         UsageError: the layer gives no maps, or they have no part in the evidence.
     """
+    pairs = maps_and_slopes(network, images, evidence, layer)
+    return added([(slope.mean((2, 3), keepdim=True) * maps).sum(1) for maps, slope in pairs]).relu()
+
+
+def hires_cam(network: nn.Module, images: Tensor, evidence: Evidence, layer: nn.Module) -> Tensor:
+    """HiResCAM (Draelos & Carin 2020, arXiv:2011.08891, equation 4): as Grad-CAM, each place by its own gradient.
+
+    For an answer about one place, such as a detection, whose mean gradient over the picture says nothing. Where
+    classes are read off the maps' means, both are the same.
+    """
+    return added([(slope * maps).sum(1) for maps, slope in maps_and_slopes(network, images, evidence, layer)]).relu()
+
+
+def maps_and_slopes(
+    network: nn.Module, images: Tensor, evidence: Evidence, layer: nn.Module
+) -> list[tuple[Tensor, Tensor]]:
+    """What a layer gives in each of its calls, [B, channels, rows, columns], and the gradient of the evidence there.
+
+    Raises:
+        UsageError: as `grad_cam`.
+    """
     leaf = images.detach().clone().requires_grad_()
     with torch.enable_grad(), outputs_of([layer]) as given:
         total = evidence(network(leaf)).sum()
@@ -101,21 +122,21 @@ def grad_cam(network: nn.Module, images: Tensor, evidence: Evidence, layer: nn.M
     if not maps:
         raise UsageError("the layer gives no maps [B, channels, rows, columns]: name one before the pooling")
     slopes = torch.autograd.grad(total, maps, allow_unused=True)
-    if all(slope is None for slope in slopes):
+    found = [(values.detach(), slope) for values, slope in zip(maps, slopes, strict=True) if slope is not None]
+    if not found:
         raise UsageError("the layer has no part in the answer: name another")
-    size = max((values.shape[-2:] for values in maps), key=lambda size: size[0] * size[1])
-    found = torch.zeros(len(images), *size, device=images.device)
-    for values, slope in zip(maps, slopes, strict=True):
-        if slope is not None:
-            weights = slope.mean((2, 3), keepdim=True)  # [B, channels, 1, 1]
-            found += enlarged((weights * values.detach()).sum(1), (size[0], size[1]))
-    return found.relu()
+    return found
 
 
-def guided_grad_cam(network: nn.Module, images: Tensor, evidence: Evidence, layer: nn.Module) -> Tensor:
-    """Guided backpropagation where Grad-CAM is, their product (Selvaraju et al., section 3.2): [B, C, h, w]."""
-    regions = enlarged(grad_cam(network, images, evidence, layer), (images.shape[-2], images.shape[-1]))
-    return guided_backpropagation(network, images, evidence) * regions[:, None]
+def added(maps: list[Tensor]) -> Tensor:
+    """The sum of [B, rows, columns], each brought to the size of the largest."""
+    size = max((one.shape[-2:] for one in maps), key=lambda size: size[0] * size[1])
+    return torch.stack([enlarged(one, (size[0], size[1])) for one in maps]).sum(0)
+
+
+def guided_grad_cam(guided: Tensor, regions: Tensor) -> Tensor:
+    """Guided backpropagation [B, C, h, w] times Grad-CAM [B, rows, columns] (Selvaraju et al., section 3.2)."""
+    return guided * enlarged(regions, (guided.shape[-2], guided.shape[-1]))[:, None]
 
 
 def integrated_gradients(

@@ -14,6 +14,7 @@ from striate.explain.attribution import (
     grad_cam,
     guided_backpropagation,
     guided_grad_cam,
+    hires_cam,
     integrated_gradients,
     occlusion,
     smooth_gradient,
@@ -36,8 +37,6 @@ from striate.results import visible
 from striate.tasks.section import Figure, Section
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from striate.model import Model
 
 STEPS = 50  # of integrated gradients
@@ -62,26 +61,31 @@ class Panel(NamedTuple):
 
 
 PAINTS = {"heat": heat, "signed": signed, "coloured": coloured}
+REGIONS = {False: "Grad-CAM", True: "HiResCAM"}  # by whether the task is about places
+CITED = {False: "Selvaraju et al. 2017", True: "Draelos & Carin 2020, of Selvaraju et al. 2017"}
 BRIGHT = "Black is nothing, pale yellow the most."
 
 
 def explain_gradcam(model: Model, request: Request) -> Explanation:
-    """Grad-CAM of each picture.
+    """Grad-CAM of each picture; of answers about places (detections, points) HiResCAM.
 
-    `values["maps"]`: float [H, W], at least 0, one a picture, in its own pixels.
+    `values["maps"]`: float [H, W], at least 0, one a picture, in its own pixels; `values["layers"]`: the layer of each.
     """
     subject = Subject.of(model)
     seen, notes = look_at(subject, request)
-    name, layer = layer_for(subject, seen, request)
+    layers: list[str] = []
 
     def panels(one: Seen) -> list[Panel]:
-        found = grad_cam(subject.network, one.images, subject.evidence(one.label), layer)[0]
-        caption = (
-            f"Where {name} ({found.shape[0]} × {found.shape[1]} places) speaks for {named(subject, one)}. {BRIGHT}"
-        )
-        return [Panel("maps", found, "heat", caption)]
+        name, found = regions(subject, one, request)
+        layers.append(name)
+        size = f"{found.shape[1]} × {found.shape[2]} places"
+        caption = f"Where {name} ({size}) speaks for {named(subject, one)}. {BRIGHT}"
+        return [Panel("maps", found[0], "heat", caption)]
 
-    return assembled("Grad-CAM", subject, seen, notes, panels, {"layer": name, "source": "Selvaraju et al. 2017"})
+    explanation = assembled(REGIONS[subject.task.spatial], subject, seen, notes, panels, {})
+    explanation.values["layers"] = layers
+    explanation.facts.update({"layer": ", ".join(dict.fromkeys(layers)), "source": CITED[subject.task.spatial]})
+    return explanation
 
 
 def explain_guided(model: Model, request: Request) -> Explanation:
@@ -92,21 +96,21 @@ def explain_guided(model: Model, request: Request) -> Explanation:
     """
     subject = Subject.of(model)
     seen, notes = look_at(subject, request)
-    name, layer = layer_for(subject, seen, request)
 
     def panels(one: Seen) -> list[Panel]:
-        network, images, evidence = subject.network, one.images, subject.evidence(one.label)
-        guided = guided_backpropagation(network, images, evidence)[0]
-        product = guided_grad_cam(network, images, evidence, layer)[0]
-        answer = named(subject, one)
+        guided = guided_backpropagation(subject.network, one.images, subject.evidence(one))
+        name, found = regions(subject, one, request)
+        product, answer = guided_grad_cam(guided, found)[0], named(subject, one)
+        where = f"Only where {name} speaks for {answer} ({REGIONS[subject.task.spatial]})."
+        edges = "The gradient itself: grey is 0. It shows edges of anything."
         return [
-            Panel("maps", guided.clamp(min=0).sum(0), "heat", f"What would raise the evidence for {answer}.", True),
-            Panel("gradients", guided, "coloured", "The gradient itself: grey is 0. It shows edges of anything.", True),
-            Panel("guided_gradcam", product, "coloured", f"Only where {name} speaks for {answer} (Grad-CAM).", True),
+            Panel("maps", guided[0].clamp(min=0).sum(0), "heat", f"What would raise the evidence for {answer}.", True),
+            Panel("gradients", guided[0], "coloured", edges, True),
+            Panel("guided_gradcam", product, "coloured", where, True),
         ]
 
     notes = [*notes, "Guided backpropagation tells classes apart badly: --how sanity shows how little depends on them."]
-    facts = {"layer": name, "source": "Springenberg et al. 2015; Selvaraju et al. 2017, section 3.2"}
+    facts = {"source": f"Springenberg et al. 2015; {CITED[subject.task.spatial]}"}
     return assembled("Guided backpropagation", subject, seen, notes, panels, facts)
 
 
@@ -120,7 +124,7 @@ def explain_saliency(model: Model, request: Request) -> Explanation:
     samples = request.steps or SMOOTH_SAMPLES
 
     def panels(one: Seen) -> list[Panel]:
-        network, images, evidence = subject.network, one.images, subject.evidence(one.label)
+        network, images, evidence = subject.network, one.images, subject.evidence(one)
         smooth = smooth_gradient(network, images, evidence, samples, seed=request.seed)[0].abs().sum(0)
         caption = f"How {named(subject, one)} hangs on each pixel: mean of {samples} noisy copies. {BRIGHT}"
         return [Panel("maps", smooth, "heat", caption, True)]
@@ -142,7 +146,7 @@ def explain_integrated(model: Model, request: Request) -> Explanation:
     numbers: dict[str, list[float]] = {"baseline": [], "gap": []}
 
     def panels(one: Seen) -> list[Panel]:
-        evidence = subject.evidence(one.label)
+        evidence = subject.evidence(one)
         found = integrated_gradients(subject.network, one.images, evidence, steps)[0].sum(0)
         with torch.no_grad():
             baseline = float(evidence(subject.network(torch.zeros_like(one.images)))[0])
@@ -171,7 +175,7 @@ def explain_occlusion(model: Model, request: Request) -> Explanation:
     window = 2 * stride
 
     def panels(one: Seen) -> list[Panel]:
-        found = occlusion(subject.network, one.images, subject.evidence(one.label), window, stride)[0]
+        found = occlusion(subject.network, one.images, subject.evidence(one), window, stride)[0]
         answer = named(subject, one)
         fall = f"by at most {found.max():.2f} of {one.evidence:.2f}"
         caption = (
@@ -186,11 +190,15 @@ def explain_occlusion(model: Model, request: Request) -> Explanation:
     return assembled("Occlusion", subject, seen, notes, panels, facts)
 
 
-def layer_for(subject: Subject, seen: Sequence[Seen], request: Request) -> tuple[str, nn.Module]:
-    """The layer that the request names, else the deepest maps."""
+def regions(subject: Subject, one: Seen, request: Request) -> tuple[str, Tensor]:
+    """The layer that the request names, or that suits the picture, and where it speaks for the answer:
+    [1, rows, columns]."""
     if request.layer is not None:
-        return request.layer, layer_of(subject.network, request.layer)
-    return deepest_maps(subject.network, seen[0].images)
+        name, layer = request.layer, layer_of(subject.network, request.layer)
+    else:
+        name, layer = deepest_maps(subject, one)
+    way = hires_cam if subject.task.spatial else grad_cam
+    return name, way(subject.network, one.images, subject.evidence(one), layer)
 
 
 def named(subject: Subject, one: Seen) -> str:

@@ -19,6 +19,7 @@ from striate.explain.attribution import (
     grad_cam,
     gradient,
     guided_backpropagation,
+    hires_cam,
     integrated_gradients,
     occlusion,
     smooth_gradient,
@@ -48,10 +49,11 @@ COLOURS = {
 }
 
 
-def ways_of(layer: str, seed: int) -> dict[str, Way]:
+def ways_of(layer: str, spatial: bool, seed: int) -> dict[str, Way]:
     """Each method as a map of what speaks for the answer."""
+    cam = hires_cam if spatial else grad_cam
     return {
-        "Grad-CAM": lambda network, images, evidence: grad_cam(network, images, evidence, layer_of(network, layer))[0],
+        "Grad-CAM": lambda network, images, evidence: cam(network, images, evidence, layer_of(network, layer))[0],
         "gradient": lambda *of: gradient(*of)[0].abs().sum(0),
         "SmoothGrad": lambda *of: smooth_gradient(*of, samples=STEPS, seed=seed)[0].abs().sum(0),
         "integrated gradients": lambda *of: integrated_gradients(*of, steps=STEPS)[0].sum(0),
@@ -72,9 +74,9 @@ def explain_sanity(model: Model, request: Request) -> Explanation:
     subject = Subject.of(model)
     must_be_confident(subject)
     seen, notes = look_at(subject, request, PICTURES)
-    layer = request.layer or deepest_maps(subject.network, seen[0].images)[0]
+    layer = request.layer or deepest_maps(subject, seen[0])[0]
     layer_of(subject.network, layer)
-    ways = ways_of(layer, request.seed)
+    ways = ways_of(layer, subject.task.spatial, request.seed)
     names, correlations = cascade(subject, seen, ways, request.seed, request.say)
     measured = faithful(subject, seen, ways, request)
     sections = [
@@ -122,7 +124,7 @@ def cascade(
 
 
 def map_of(way: Way, network: nn.Module, one: Seen, subject: Subject) -> Tensor:
-    return way(network, one.images, subject.evidence(one.label)).float().cpu()
+    return way(network, one.images, subject.evidence(one)).float().cpu()
 
 
 def top_down(network: nn.Module) -> dict[str, list[nn.Parameter]]:

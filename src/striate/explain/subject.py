@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from striate.backbones.backbone import Backbone
 from striate.config import Preprocess
+from striate.data.geometry import fitting
 from striate.data.transforms import Normalize, eval_transform
 from striate.errors import DataError, UsageError, did_you_mean
 from striate.explain.explanation import Request
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Evidence = Callable[[Any], Tensor]  # a network's outputs → float [B], of which the gradient is asked for
 
 PICTURES = 12  # explained where no limit is given
+OBJECT = 3  # places, at least, in the maps that explain an object
 TOLD = 5  # pictures that could not be read, told one by one
 
 
@@ -55,9 +57,9 @@ class Subject:
             torch.device(model.device),
         )
 
-    def evidence(self, label: int | None) -> Evidence:
-        """Outputs → how much they speak for the class; -1 and None: for whatever each picture is answered."""
-        return lambda outputs: self.task.evidence(outputs, None if label is None or label < 0 else label)
+    def evidence(self, one: Seen) -> Evidence:
+        """Outputs → how much they speak for what is explained of a picture; of a detector always the same object."""
+        return lambda outputs: self.task.evidence(outputs, one.label if one.label >= 0 else None, one.place)
 
 
 class Seen(NamedTuple):
@@ -69,6 +71,7 @@ class Seen(NamedTuple):
         images: float [1, C, h, w], normalised, on the network's device.
         result: what the model says of it.
         label: the class that is explained; -1: none in particular.
+        place: see `Task.place`.
         evidence: what the network's outputs give for it.
     """
 
@@ -77,6 +80,7 @@ class Seen(NamedTuple):
     images: Tensor
     result: Result
     label: int
+    place: Tensor | None
     evidence: float
 
     @property
@@ -150,24 +154,25 @@ def judged(subject: Subject, source: Source, picture: Tensor, images: Tensor, la
     Raises:
         DataError: the outputs are not finite, or nothing at all speaks for the class.
     """
-    sizes = torch.tensor([picture.shape[-2:]])
+    task, sizes = subject.task, torch.tensor([picture.shape[-2:]])
     with torch.no_grad():
         outputs = subject.network(images)
-        wanted = labels or [int(subject.task.answered(outputs)[0])]
-        strengths = [float(subject.evidence(label)(outputs)[0]) for label in wanted]
-        settled = subject.task.settle(outputs, sizes, subject.preprocess)
-    strength, label = max(zip(strengths, wanted, strict=True))
+        wanted = labels or [int(task.answered(outputs)[0])]
+        strengths = [float(task.evidence(outputs, label if label >= 0 else None)[0]) for label in wanted]
+        settled = task.settle(outputs, sizes, subject.preprocess)
+        strength, label = max(zip(strengths, wanted, strict=True))
+        place = task.place(outputs, label) if label >= 0 else None
     if not settled.isfinite().all() or strength != strength:
         raise DataError(f"{source.name}: the network's outputs are not finite; its weights may be damaged")
     if strength == float("-inf"):
-        named = subject.task.classes[label] if label >= 0 else "anything"
+        named = task.classes[label] if label >= 0 else "anything"
         raise DataError(f"{source.name}: nothing on this picture speaks for {named}")
-    result = subject.task.decode(settled, [source])[0]
+    result = task.decode(settled, [source])[0]
     if isinstance(result, Detections):  # of the strongest of the class alone, however weak it is
-        candidates = subject.task.decode(settled, [source], threshold=0.0)[0]
+        candidates = task.decode(settled, [source], threshold=0.0)[0]
         assert isinstance(candidates, Detections)
         result = strongest(candidates, label)
-    return Seen(source, picture, images, result, label, strength)
+    return Seen(source, picture, images, result, label, place, strength)
 
 
 def strongest(found: Detections, label: int) -> Detections:
@@ -227,24 +232,39 @@ def stage_layers(network: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def deepest_maps(network: nn.Module, images: Tensor) -> tuple[str, nn.Module]:
+def deepest_maps(subject: Subject, one: Seen) -> tuple[str, nn.Module]:
     """The last stage of the backbone that gives maps of more than one place; without a backbone the last such layer.
 
-    Args:
-        images: float [B, C, h, w], to try the network on.
+    Where an object is explained, the last in which it is at least three places long: coarser maps are for larger ones.
 
     Raises:
         UsageError: no layer gives maps.
     """
-    stages = stage_layers(network)
-    layers = stages or {name: layer for name, layer in network.named_modules() if name}
-    with torch.no_grad(), outputs_of(list(layers.values())) as given:
-        network(images[:1])
-    found = {name: layer for name, layer in layers.items() if any(is_map(values) for values in given.get(layer, ()))}
+    stages = stage_layers(subject.network)
+    layers = stages or {name: layer for name, layer in subject.network.named_modules() if name}
+    with torch.no_grad(), outputs_of([*layers.values()]) as given:
+        subject.network(one.images)
+    found = {
+        name: values.shape[2] / one.images.shape[2]
+        for name, layer in layers.items()
+        for values in given.get(layer, ())
+        if is_map(values)
+    }
     if not found:
         raise UsageError("this network has no feature maps, so there are no regions to speak of: take --how integrated")
-    name = list(found)[-1]
-    return name, found[name]
+    side = object_side(one, subject.preprocess)
+    fine = [name for name, scale in found.items() if side is None or side * scale >= OBJECT]
+    name = fine[-1] if fine else next(iter(found))
+    return name, layers[name]
+
+
+def object_side(one: Seen, preprocess: Preprocess) -> float | None:
+    """The longer side of the detection that is explained, in pixels of what the network sees."""
+    if one.place is None or not isinstance(one.result, Detections) or not len(one.result):
+        return None
+    there = fitting(one.size, preprocess)
+    x1, y1, x2, y2 = one.result.boxes[0].tolist()
+    return max((x2 - x1) * there.xx, (y2 - y1) * there.yy)
 
 
 def is_map(values: Any) -> bool:

@@ -203,7 +203,7 @@ class Localize(Task):
         assert isinstance(outputs.values, Tensor)
         return outputs.values[:, 5:].argmax(1)
 
-    def evidence(self, outputs: LocalizeOutputs, label: int | None = None) -> Tensor:
+    def evidence(self, outputs: LocalizeOutputs, label: int | None = None, place: Tensor | None = None) -> Tensor:
         """That an object is there, and that it is of the class: the sum of both outputs."""
         assert isinstance(outputs.values, Tensor)
         values = outputs.values.float()

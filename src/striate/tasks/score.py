@@ -110,7 +110,7 @@ class Score(Task):
     def answered(self, outputs: Tensor) -> Tensor:
         return torch.full((len(outputs),), -1)
 
-    def evidence(self, outputs: Tensor, label: int | None = None) -> Tensor:
+    def evidence(self, outputs: Tensor, label: int | None = None, place: Tensor | None = None) -> Tensor:
         """The mean grade; of a grade its logit."""
         outputs = outputs.float()
         return outputs.softmax(1) @ self.grades.to(outputs.device) if label is None else outputs[:, label]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +95,10 @@ class Regions:
 
     def evidence(self) -> Tensor:
         odds = log_odds(self.logits.log_softmax(1)[:, 1:])  # [R, classes]
-        return padded([odds[self.rois[:, 0] == index] for index in range(self.batch)])
+        return padded([odds[self.rois[:, 0] == index] for index in range(self.batch)], -inf)
+
+    def sites(self) -> Tensor:
+        return padded([self.rois[self.rois[:, 0] == index, 1:] for index in range(self.batch)], 0)
 
     @torch.no_grad()
     def detections(self, limit: int = LIMIT) -> Tensor:

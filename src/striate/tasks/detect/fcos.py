@@ -232,6 +232,10 @@ class CellOutputs:
             return self.logits
         return log_odds((F.logsigmoid(self.logits) + F.logsigmoid(self.centreness)[..., None]) / 2)
 
+    def sites(self) -> Tensor:
+        cells = torch.cat((self.points - self.strides[:, :2] / 2, self.points + self.strides[:, :2] / 2), 1)
+        return cells.expand(len(self.logits), -1, -1)
+
     def detections(self, limit: int = LIMIT) -> Tensor:
         height, width = self.size
         bounds = torch.tensor([width, height, width, height], device=self.logits.device)

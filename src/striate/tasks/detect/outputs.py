@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Protocol
 
 import torch
@@ -50,6 +49,11 @@ class Outputs(Protocol):
         """
         ...
 
+    def sites(self) -> Tensor:
+        """[B, N, 4]: the cell, anchor or region that each candidate of `evidence` answers for, x1 y1 x2 y2 in pixels of
+        the pictures the network saw; 0 where there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learnt:
@@ -66,16 +70,19 @@ class Learnt:
     def evidence(self) -> Tensor:
         return self.detections()
 
+    def sites(self) -> Tensor:
+        return self.detections()
+
 
 def log_odds(logarithm: Tensor) -> Tensor:
     """log(p / (1 - p)) of log p, with a gradient for p near 1 too."""
     return logarithm - (-logarithm.expm1()).clamp(min=1e-30).log()
 
 
-def padded(rows: Sequence[Tensor]) -> Tensor:
-    """[B, N, C] of [n, C], those with fewer rows filled up by -inf; N at least 1."""
+def padded(rows: Sequence[Tensor], value: float) -> Tensor:
+    """[B, N, C] of [n, C], those with fewer rows filled up with that value; N at least 1."""
     most = max(1, *(len(row) for row in rows))
-    return torch.stack([F.pad(row, (0, 0, 0, most - len(row)), value=-inf) for row in rows])
+    return torch.stack([F.pad(row, (0, 0, 0, most - len(row)), value=value) for row in rows])
 
 
 def collate_objects(targets: Sequence[Objects | None], rows: int | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -62,7 +63,10 @@ class Judged:
         scores = self.scores[:, 1:]
         others = self.scores @ (1 - torch.eye(self.scores.shape[1]).to(self.scores))[:, 1:]  # not 1 - score: precise
         odds = scores.clamp(min=1e-30).log() - others.clamp(min=1e-30).log()
-        return padded(odds.split([len(one) for one in self.regions]))
+        return padded(odds.split([len(one) for one in self.regions]), -inf)
+
+    def sites(self) -> Tensor:
+        return padded(self.regions, 0)
 
     def detections(self, limit: int = LIMIT) -> Tensor:
         return stack_detections(*judge(self.scores, self.codes, self.regions, self.size, limit), limit)

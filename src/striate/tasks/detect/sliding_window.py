@@ -48,6 +48,9 @@ class Windows:
     def evidence(self) -> Tensor:
         raise UsageError("this detector slides a classifier over pictures: train that one on crops, and explain it")
 
+    def sites(self) -> Tensor:
+        return self.evidence()
+
     def detections(self, limit: int = LIMIT) -> Tensor:
         kept: list[tuple[Tensor, Tensor, Tensor]] = []
         for boxes, scores, labels in self.found:

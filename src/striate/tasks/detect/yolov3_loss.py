@@ -77,6 +77,10 @@ class YOLOv3Outputs:
     def evidence(self) -> Tensor:
         return log_odds(F.logsigmoid(self.logits[..., 4:5]) + F.logsigmoid(self.logits[..., 5:]))
 
+    def sites(self) -> Tensor:
+        middles, half = (self.places.cells + 0.5) * self.places.strides, self.places.anchors / 2
+        return torch.cat((middles - half, middles + half), 1).expand(len(self.logits), -1, -1)
+
     def detections(self, limit: int = LIMIT) -> Tensor:
         """[B, limit, 6]: score is objectness · class probability; a box may be of several classes."""
         height, width = self.picture

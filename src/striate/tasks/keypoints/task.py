@@ -178,7 +178,7 @@ class Keypoints(Task):
         assert given is not None
         return torch.full((len(given),), -1)
 
-    def evidence(self, outputs: PointOutputs, label: int | None = None) -> Tensor:
+    def evidence(self, outputs: PointOutputs, label: int | None = None, place: Tensor | None = None) -> Tensor:
         """The peak of a point's map, of a soft one the logarithm of its share; without a label the mean of all points.
 
         Raises:
