@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode
 from striate.tasks.detect.fpn import PyramidBackbone, reductions_of
 from striate.tasks.detect.matching import BETWEEN, match_anchors
 from striate.tasks.detect.nms import nms
-from striate.tasks.detect.outputs import LIMIT, Learnt, stack_detections
+from striate.tasks.detect.outputs import LIMIT, Learnt, log_odds, padded, stack_detections
 from striate.tasks.detect.roi_align import pooled
 from striate.tasks.detect.rpn import BETA, Proposals, RegionProposalNetwork, Truth, balanced, rows
 
@@ -91,6 +92,13 @@ class Regions:
 
     def losses(self, targets: Tensor) -> dict[str, Tensor]:
         return {}
+
+    def evidence(self) -> Tensor:
+        odds = log_odds(self.logits.log_softmax(1)[:, 1:])  # [R, classes]
+        return padded([odds[self.rois[:, 0] == index] for index in range(self.batch)], -inf)
+
+    def sites(self) -> Tensor:
+        return padded([self.rois[self.rois[:, 0] == index, 1:] for index in range(self.batch)], 0)
 
     @torch.no_grad()
     def detections(self, limit: int = LIMIT) -> Tensor:

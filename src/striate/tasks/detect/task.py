@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
+from math import inf
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from striate.data.geometry import to_picture
 from striate.data.sample import Objects, Sample
 from striate.errors import UsageError, did_you_mean
 from striate.results import Detections, Result
+from striate.tasks.detect.boxes import iou
 from striate.tasks.detect.metrics import DetectionMetrics
 from striate.tasks.detect.outputs import Outputs, collate_objects
 from striate.tasks.detect.sections import sections
@@ -172,6 +174,31 @@ class Detect(Task):
         bounds = sizes.flip(1)[:, None].to(corners.dtype)  # width, height
         boxes = corners.clamp(min=0).minimum(bounds).reshape(len(found), -1, 4)
         return torch.cat((boxes * (found[..., 5:] >= 0), found[..., 4:]), -1)
+
+    def answered(self, outputs: Outputs) -> Tensor:
+        return outputs.evidence().amax(1).argmax(1)
+
+    def place(self, outputs: Outputs, label: int) -> Tensor:
+        strongest = outputs.evidence()[..., label].argmax(1)
+        return outputs.sites()[torch.arange(len(strongest)), strongest].detach()
+
+    def evidence(self, outputs: Outputs, label: int | None = None, place: Tensor | None = None) -> Tensor:
+        """Of the strongest candidate (for the class, at that place): see `Outputs.evidence`.
+
+        Where candidates have fixed places it is the same one in every picture; of regions it is that which overlaps
+        the place most. -inf where there is none.
+        """
+        candidates = outputs.evidence()
+        strengths = candidates.amax(2) if label is None else candidates[..., label]  # [B, N]
+        if place is not None:
+            near = torch.stack(
+                [
+                    iou(where[None], there)[0]
+                    for where, there in zip(place.expand(len(strengths), 4), outputs.sites(), strict=True)
+                ]
+            )  # [B, N]
+            strengths = strengths.masked_fill(near < near.amax(1, keepdim=True) - 1e-4, -inf)
+        return strengths.amax(1)
 
     def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
         """The threshold of each class that gives the best F1 on these pictures."""

@@ -80,6 +80,18 @@ class YOLOv1Outputs:
         parts = {name: part / len(targets) for name, part in parts.items()}
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
+    def evidence(self) -> Tensor:
+        chances = self.predictions[..., 4:].clamp(min=0) * self.classes.clamp(min=0)[..., None, :]
+        return chances.flatten(1, 3)  # cells answer linearly: the scores themselves
+
+    def sites(self) -> Tensor:
+        batch, rows, columns, boxes = self.predictions.shape[:4]
+        height, width = self.picture
+        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        corners = torch.stack((x, y, x + 1, y + 1), -1).to(self.classes)  # [S, S, 4] in cells
+        cells = corners * corners.new_tensor([width / columns, height / rows] * 2)
+        return cells[:, :, None].expand(batch, rows, columns, boxes, 4).flatten(1, 3)
+
     def detections(self, limit: int = LIMIT) -> Tensor:
         """[B, limit, 6]: score is Pr(class | object) · confidence (equation 1)."""
         height, width = self.picture
