@@ -38,7 +38,7 @@ def draw_adversary(one: Adversary) -> Figure:
     from matplotlib.figure import Figure
 
     noise, factor = magnified(one.adversary, one.picture)
-    figure = Figure(figsize=(9.6, 3.75), layout="constrained")
+    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
     panels = figure.subplots(1, 5, width_ratios=[1, 0.24, 1, 0.12, 1])
     texts = (
         (said(one.before.label), percent(one.before.confidence), "black"),

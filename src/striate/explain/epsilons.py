@@ -84,7 +84,7 @@ def explain_epsilons(model: Model, request: Request) -> Explanation:
     rates = [row.tolist() for row in hits.double() / len(judged.samples)]
     columns = [f"ε {in_255(epsilon)}" if epsilon else "undisturbed" for epsilon in epsilons]
     text = (
-        f"{sentence(epsilons, rates[0], rates[1])} {judged.truth}\n\nFGSM takes one step along the sign of the gradient, "
+        f"{sentence(epsilons, rates[0], rates[1])} {judged.truth}\n\nFGSM takes one step along the gradient's sign, "
         "PGD several from a random start: the lower of the two tells what the network is worth. Where FGSM looks "
         "harmless and PGD does not, the network only hides its gradient."
     )
