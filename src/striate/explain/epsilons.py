@@ -16,11 +16,11 @@ from striate.data.sample import Sample, classes_of, renumbered
 from striate.data.seeds import seed_of
 from striate.data.transforms import eval_transform
 from striate.errors import DataError, UsageError
-from striate.evaluate import labelled_samples
 from striate.explain.adversary import answers, check_classifier, loss_of, outputs_of
 from striate.explain.adversary_figure import draw_epsilons, in_255
 from striate.explain.attacks import in_levels, in_pixels, pgd, pixel_gradient
 from striate.explain.explanation import Explanation, Request
+from striate.explain.labelled import labelled
 from striate.predict import automatic_batch
 from striate.results.words import percent
 from striate.sources import expand
@@ -172,18 +172,12 @@ def in_classes_of(model: Model, other: Model) -> list[int]:
 
 def judged_pictures(model: Model, request: Request) -> Judged:
     """The pictures asked for, with their labels or, where they have none that the model knows, its own answers."""
-    sources, limit = request.sources, request.limit or LIMIT
-    if isinstance(sources, list | tuple) and sources and all(isinstance(each, Sample) for each in sources):
-        return read_all(model, limited(list(sources), limit, request.seed), "The labels are those given.")
-    if isinstance(sources, str | Path):
-        try:
-            split, samples = labelled_samples(model, str(sources))
-        except DataError as error:
-            reason = f" ({error})" if Path(sources).is_dir() else ""
-        else:
-            return read_all(model, limited(samples, limit, request.seed), f"Labels of the {split} split.")
-    else:
-        reason = ""
+    sources, limit, reason = request.sources, request.limit or LIMIT, ""
+    try:
+        if (known := labelled(model, sources, limit, request.seed)) is not None:
+            return read_all(model, known[1], f"The truth are the labels of {known[0]}.")
+    except DataError as error:
+        reason = f" ({error})" if Path(sources).is_dir() else ""
     found, skipped = [], []
     for source in islice(expand(sources)[0], limit):
         try:
@@ -208,14 +202,6 @@ def read_all(model: Model, samples: list[Sample], truth: str) -> Judged:
         ]
         kept = [replace(sample, target=answer) for sample, answer in zip(kept, said, strict=True)]
     return Judged(pictures.stack, kept, truth, pictures.skipped)
-
-
-def limited(samples: list[Sample], limit: int, seed: int) -> list[Sample]:
-    """At most so many, drawn at random, in their order."""
-    if limit >= len(samples):
-        return samples
-    generator = torch.Generator().manual_seed(seed_of(seed, "limit"))
-    return [samples[index] for index in sorted(torch.randperm(len(samples), generator=generator)[:limit].tolist())]
 
 
 def sentence(epsilons: Sequence[float], fast: Sequence[float], slow: Sequence[float]) -> str:
