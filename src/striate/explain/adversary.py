@@ -55,8 +55,8 @@ class Adversary:
     def to_dict(self) -> dict[str, Any]:
         return {
             "source": self.before.source.name,
-            "before": self.before.top(1)[0],
-            "after": self.after.top(1)[0],
+            "before": {"label": self.before.label, "confidence": self.before.confidence},
+            "after": {"label": self.after.label, "confidence": self.after.confidence},
             "epsilon": self.epsilon,
             "succeeded": self.succeeded,
         }
@@ -69,7 +69,7 @@ def explain_adversary(model: Model, request: Request) -> Explanation:
     (none: the smallest of 1, 2, 4 and 8 / 255 that changes the answer); `steps`, 1 for FGSM (the default), more for
     PGD; `limit`, `seed`.
 
-    Values: `adversaries`, a list of Adversary.
+    Values: `results`, a dict a picture, as `Adversary.to_dict` gives it; `adversaries`, the Adversary objects.
 
     Raises:
         UsageError: the model is no classifier, or does not know the label.
@@ -93,14 +93,14 @@ def explain_adversary(model: Model, request: Request) -> Explanation:
     aim = "away from the model's own answer" if request.label is None else f"towards {visible(request.label)}"
     summary = Section(
         "Before and after",
-        f"{changed} of {len(found)} answers changed" + (f" to {visible(request.label)}" if request.label else "") + ". "
+        f"{what}, {aim}: {changed} of {len(found)} answers changed. "
         "Noise is added to the pixels that the network sees, before normalisation; the results are pictures of whole "
         "grey levels, as a file holds them, and no pixel differs by more than ε.",
         tables=[
             Table(
                 ("picture", "before", "confidence", "ε", "after", "confidence"),
                 [
-                    (visible(one.before.source.name), visible(one.before.label), percent(one.before.confidence))
+                    (short_name(one), visible(one.before.label), percent(one.before.confidence))
                     + (in_255(one.epsilon), visible(one.after.label), percent(one.after.confidence))
                     for one in found
                 ],
@@ -110,7 +110,7 @@ def explain_adversary(model: Model, request: Request) -> Explanation:
     return Explanation(
         "Adversaries",
         [summary, *(section_of(one) for one in found)],
-        {"adversaries": found},
+        {"results": [one.to_dict() for one in found], "adversaries": found},
         {"model": model.card.architecture, "attack": f"{what}, {aim}", "pictures": str(len(found))},
         skipped,
     )
@@ -191,13 +191,18 @@ def answers(task: Task, outputs: Tensor) -> list[int | tuple[int, ...]]:
 
 def section_of(one: Adversary) -> Section:
     return Section(
-        visible(one.before.source.name),
+        short_name(one),
         figures=[Figure(draw_adversary(one), told(one), told(one), wide=True)],
     )
+
+
+def short_name(one: Adversary) -> str:
+    """Of a file its name alone; of `digits:test` and the like the whole."""
+    return visible(one.before.source.name.rpartition("/")[2])
 
 
 def told(one: Adversary) -> str:
     """`cat.jpg: tabby 85 % becomes hare 62 % by 2/255`."""
     before, after = (f"{visible(each.label)} {percent(each.confidence)}" for each in (one.before, one.after))
     how = "becomes" if one.succeeded else "stays" if one.before.labels == one.after.labels else "turns only into"
-    return f"{visible(one.before.source.name)}: {before} {how} {after} by {in_255(one.epsilon)}"
+    return f"{short_name(one)}: {before} {how} {after} by {in_255(one.epsilon)}"

@@ -131,7 +131,7 @@ def section_of(names: list[str], landscapes: list[Landscape], sharpness: list[di
         text,
         [
             Figure(draw_contours(names, landscapes), "Level lines of the loss along two directions.", wide=True),
-            Figure(draw_reliefs(names, landscapes), "The same as a relief.", wide=True),
+            Figure(draw_reliefs(names, landscapes), "As a relief: height is the logarithm of the loss.", wide=True),
             Figure(draw_lines(names, landscapes), f"Along {LINES} other directions; bold their mean.", wide=True),
         ],
         [Table(("", *names), [(title, *(row[key] for row in sharpness)) for title, key in rows], "Sharpness")],

@@ -96,6 +96,7 @@ def draw_reliefs(names: Sequence[str], landscapes: Sequence[Landscape]) -> Figur
         axes.set_yticks([-1, 0, 1])
         axes.set_title(visible(name), parse_math=False)
         axes.view_init(elev=32, azim=-58)
+        axes.set_box_aspect(None, zoom=1.15)
         for side in (axes.xaxis, axes.yaxis, axes.zaxis):
             side.set_pane_color((0, 0, 0, 0))
             side._axinfo["grid"].update(color=GREY, linewidth=0.3)  # there is no public way
