@@ -14,6 +14,8 @@ BENCHMARKS = {
     "landmarks": "68 points of faces, on people never seen, against the mean face",
     "depth": "plain-20 and -56 against residual-20 and -56 on cifar10-jpg: training error, curves",
     "emotion": "mini-Xception on faces of fer2013: trained here, and its authors' Keras weights converted",
+    "adversaries": "FGSM and PGD on SqueezeNet's ImageNet weights; MNIST trained on adversaries",
+    "landscapes": "the loss around plain-56 and residual-56: surfaces, sharpness",
     "families": "every family against torchvision or timm, same layout and weights: forward and training",
     "exports": "every network through torch.export, ONNX Runtime and torch.compile(fullgraph=True)",
     "bccd": "blood cells from scratch: striate train against ultralytics for the same wall time",
