@@ -29,8 +29,9 @@ from striate.explain.attribution import (
     smooth_gradient,
 )
 from striate.explain.explanation import Request
+from striate.explain.layers import backbone_in, find_layer, readable_copy
 from striate.explain.overlay import heat, on_picture, was_seen
-from striate.explain.subject import Subject, backbone_in, deepest_maps, judged, layer_of, look_at, unchained
+from striate.explain.subject import Subject, deepest_maps, judged, look_at
 
 pytestmark = pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require")
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -164,10 +165,10 @@ def test_smooth_gradient_is_a_mean_of_noisy_ones_and_a_function_of_the_seed(netw
 def test_layers_in_place_and_shared_are_told_apart(images: Tensor):
     torch.manual_seed(0)
     module = Residual().eval()
-    network = unchained(module)
+    network = readable_copy(module)
     # the activation behind it works in place, and so does the addition
     for name in ("stem", "norm", "relu"):
-        layer = layer_of(network, name)
+        layer = find_layer(network, name)
         found = grad_cam(network, images, second, layer)
         kept: list[Tensor] = []
 
@@ -181,9 +182,9 @@ def test_layers_in_place_and_shared_are_told_apart(images: Tensor):
         (slope,) = torch.autograd.grad(total, kept[0])
         expected = (slope.mean((2, 3), keepdim=True) * kept[0]).sum(1).relu()
         torch.testing.assert_close(found, expected.detach(), **CLOSE)
-    assert grad_cam(network, images, second, layer_of(network, "shared")).shape == (2, 12, 10)
+    assert grad_cam(network, images, second, find_layer(network, "shared")).shape == (2, 12, 10)
     with pytest.raises(UsageError, match="no maps"):
-        grad_cam(network, images, second, layer_of(network, "fc"))
+        grad_cam(network, images, second, find_layer(network, "fc"))
 
 
 def test_the_users_model_stays_as_it_was():
@@ -310,7 +311,7 @@ def test_the_deepest_maps_are_of_the_last_stage_that_has_places():
         (one,), _ = look_at(subject, Request(picture()))
         name, layer = deepest_maps(subject, one)
         assert expected is None or name == expected
-        assert layer is layer_of(subject.network, name)
+        assert layer is find_layer(subject.network, name)
     flat = model_of(nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 2)))
     with pytest.raises(UsageError, match="no feature maps"):
         flat.explain(picture())

@@ -119,7 +119,7 @@ def test_grey_networks_and_classes_drawn_by_the_seed():
         ({"label": "dogg"}, 'Did you mean "dog"'),
         ({"layer": "features.99"}, "no layer"),
         ({"layer": "features.0", "units": (64,)}, "has units 0 to 63"),
-        ({"steps": -1}, "at least 1"),
+        ({"steps": -1}, "whole number from 1"),
     ],
 )
 def test_what_is_not_there(options: dict, message: str):

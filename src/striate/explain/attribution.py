@@ -2,7 +2,7 @@
 
 Functions of a network (float [B, C, h, w], normalised → outputs), images and `evidence` (outputs → float [B], of which
 an explanation is asked). They leave the network as they find it, but do want it without activations in place
-(`subject.unchained`). Pages of them are in `attribution_pages`.
+(`layers.readable_copy`). Pages of them are in `attribution_pages`.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from striate.explain.attribution import (
     smooth_gradient,
 )
 from striate.explain.explanation import Explanation, Request
+from striate.explain.layers import find_layer
 from striate.explain.overlay import (
     CLIPPED,
     blurred,
@@ -32,7 +33,7 @@ from striate.explain.overlay import (
     was_seen,
     with_places,
 )
-from striate.explain.subject import Seen, Subject, deepest_maps, layer_of, look_at
+from striate.explain.subject import Seen, Subject, deepest_maps, look_at
 from striate.results import visible
 from striate.tasks.section import Figure, Section
 
@@ -194,7 +195,7 @@ def regions(subject: Subject, one: Seen, request: Request) -> tuple[str, Tensor]
     """The layer that the request names, or that suits the picture, and where it speaks for the answer:
     [1, rows, columns]."""
     if request.layer is not None:
-        name, layer = request.layer, layer_of(subject.network, request.layer)
+        name, layer = request.layer, find_layer(subject.network, request.layer)
     else:
         name, layer = deepest_maps(subject, one)
     way = hires_cam if subject.task.spatial else grad_cam

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from striate.errors import UsageError
 from striate.explain.explanation import Explanation, Request
-from striate.explain.subject import Seen, Subject, is_map, layer_of, look_at, outputs_of, stage_layers
+from striate.explain.layers import find_layer, stages_of
+from striate.explain.subject import Seen, Subject, is_map, look_at, outputs_of
 from striate.explain.tiles import sheet
 from striate.tasks.section import BLUE, GREY, ORANGE, Figure, PictureCard, Section, Table
 
@@ -125,7 +126,7 @@ def convolution_of(subject: Subject, name: str | None) -> tuple[str, nn.Conv2d]:
             raise UsageError(f"{subject.architecture} has no convolution, so no filters to show")
         return next(iter(found.items()))
     if name not in found:
-        kind = type(layer_of(subject.network, name)).__name__
+        kind = type(find_layer(subject.network, name)).__name__
         raise UsageError(f'"{name}" is {kind}, not a convolution; there are {", ".join([*found][:6])} …')
     return name, found[name]
 
@@ -142,9 +143,9 @@ def explain_features(model: Model, request: Request) -> Explanation:
     subject = Subject.of(model)
     seen, notes = look_at(subject, request, PICTURES)
     layers = (
-        stage_layers(subject.network)
+        {name: subject.network.get_submodule(layer) for name, layer in stages_of(subject.network).items()}
         if request.layer is None
-        else {request.layer: layer_of(subject.network, request.layer)}
+        else {request.layer: find_layer(subject.network, request.layer)}
     )
     if not layers:
         raise UsageError(f"{subject.architecture} names no stages: name a layer with --layer")

@@ -54,15 +54,33 @@ def place_of(network: nn.Module, layer: str, images: Tensor) -> Place | None:
         return _run_until(network, layer, images, tracker)
 
 
+def backbone_in(network: nn.Module) -> Backbone | None:
+    return next((module for module in network.modules() if isinstance(module, Backbone)), None)
+
+
+def stages_of(network: nn.Module) -> dict[str, str]:
+    """The stages of a network's backbone, from the picture on, and the layer that gives each; without one, none."""
+    for prefix, module in network.named_modules():
+        if isinstance(module, Backbone) and module.stage_layers:
+            inside = dict(module.named_modules())
+            found: dict[str, str] = {}
+            for name, layers in module.stage_layers.items():
+                # timm's networks call a stage by the layer that gives it
+                given = next((layer for layer in (f"network.{name}", *layers[-1:]) if layer in inside), None)
+                if given is not None:
+                    found[name] = f"{prefix}.{given}".lstrip(".")
+            return found
+    return {}
+
+
 def stage_layers(network: nn.Module) -> list[str]:
-    """The layers that end the stages of a network's backbone, from the picture on; of one without, its convolutions.
+    """The layers that give the stages of a network's backbone, from the picture on; of one without, its convolutions.
 
     Raises:
         UsageError: it has neither.
     """
-    for prefix, module in network.named_modules():
-        if isinstance(module, Backbone) and module.stage_layers:
-            return [f"{prefix}.{layers[-1]}".lstrip(".") for layers in module.stage_layers.values()]
+    if stages := stages_of(network):
+        return list(stages.values())
     found = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
     if not found:
         raise UsageError("this network has no layer with maps")
@@ -89,16 +107,17 @@ def check_units(units: Sequence[int], channels: int, layer: str) -> list[int]:
 
 
 def find_layer(network: nn.Module, name: str) -> nn.Module:
-    """The module of that name.
+    """The module of that name, or the layer that gives the stage of that name.
 
     Raises:
         UsageError: there is none; the message names the nearest, or some that there are.
     """
     modules = {key: module for key, module in network.named_modules() if key}
-    if name in modules:
-        return modules[name]
-    near = did_you_mean(name, modules) or f" There are, among others, {', '.join(stage_layers(network)[-4:])}."
-    raise UsageError(f'the network has no layer "{name}".{near}')
+    stages = stages_of(network)
+    if name in modules or name in stages:
+        return modules[name] if name in modules else modules[stages[name]]
+    some = f" There are, among others, {', '.join(list(stages) or stage_layers(network)[-4:])}."
+    raise UsageError(f'the network has no layer "{name}".{did_you_mean(name, [*stages, *modules]) or some}')
 
 
 class _Reached(Exception):

@@ -167,8 +167,6 @@ def explain_maximize(model: Model, request: Request) -> Explanation:
         UsageError: no such class, layer or unit; a model that gives no score a class, when no layer is named.
     """
     steps = request.steps or STEPS
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, not {steps}")
     preprocess = model.card.preprocess
     network = readable_copy(model.module).cpu()
     probe = torch.zeros(1, preprocess.channels, *preprocess.size)

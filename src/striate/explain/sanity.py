@@ -26,7 +26,8 @@ from striate.explain.attribution import (
 )
 from striate.explain.explanation import Explanation, Request
 from striate.explain.faithfulness import Curves, curves_of, draw_curves, must_be_confident
-from striate.explain.subject import Evidence, Seen, Subject, backbone_in, deepest_maps, layer_of, look_at
+from striate.explain.layers import backbone_in, find_layer
+from striate.explain.subject import Evidence, Seen, Subject, deepest_maps, look_at
 from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, RED, VIOLET, Figure, Section, Table
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def ways_of(layer: str, spatial: bool, seed: int) -> dict[str, Way]:
     """Each method as a map of what speaks for the answer."""
     cam = hires_cam if spatial else grad_cam
     return {
-        "Grad-CAM": lambda network, images, evidence: cam(network, images, evidence, layer_of(network, layer))[0],
+        "Grad-CAM": lambda network, images, evidence: cam(network, images, evidence, find_layer(network, layer))[0],
         "gradient": lambda *of: gradient(*of)[0].abs().sum(0),
         "SmoothGrad": lambda *of: smooth_gradient(*of, samples=STEPS, seed=seed)[0].abs().sum(0),
         "integrated gradients": lambda *of: integrated_gradients(*of, steps=STEPS)[0].sum(0),
@@ -75,7 +76,7 @@ def explain_sanity(model: Model, request: Request) -> Explanation:
     must_be_confident(subject)
     seen, notes = look_at(subject, request, PICTURES)
     layer = request.layer or deepest_maps(subject, seen[0])[0]
-    layer_of(subject.network, layer)
+    find_layer(subject.network, layer)
     ways = ways_of(layer, subject.task.spatial, request.seed)
     names, correlations = cascade(subject, seen, ways, request.seed, request.say)
     measured = faithful(subject, seen, ways, request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from striate.backbones.backbone import Backbone
 from striate.config import Preprocess
 from striate.data.geometry import fitting
 from striate.data.transforms import Normalize, eval_transform
 from striate.errors import DataError, UsageError, did_you_mean
 from striate.explain.explanation import Request
+from striate.explain.layers import readable_copy, stages_of
 from striate.results import Detections, Result, visible
 from striate.sources import Source, expand
 from striate.tasks import Task
@@ -50,7 +49,7 @@ class Subject:
     @classmethod
     def of(cls, model: Model) -> Subject:
         return cls(
-            unchained(model.module),
+            readable_copy(model.module),
             model.task,
             model.card.preprocess,
             model.card.architecture,
@@ -97,15 +96,6 @@ class Seen(NamedTuple):
         """What the model says, as a sentence."""
         said = self.result.describe(3).removeprefix(f"{visible(self.source.name)}: ")
         return f"The model says: {said.replace('  ', ', ')}."
-
-
-def unchained(module: nn.Module) -> nn.Module:
-    """A copy for gradients and hooks: in evaluation mode, nothing in place, parameters without gradients."""
-    network = copy.deepcopy(module).eval().requires_grad_(False)
-    for layer in network.modules():
-        if getattr(layer, "inplace", False):
-            layer.inplace = False  # type: ignore[assignment]
-    return network
 
 
 def look_at(subject: Subject, request: Request, most: int = PICTURES) -> tuple[list[Seen], list[str]]:
@@ -196,42 +186,6 @@ def labels_of(name: str | None, classes: tuple[str, ...]) -> list[int]:
     return found
 
 
-def layer_of(network: nn.Module, name: str) -> nn.Module:
-    """A module by its name, or the last layer of a stage by the stage's.
-
-    Raises:
-        UsageError: there is none; the message names the stages.
-    """
-    layers = dict(network.named_modules())
-    stages = stage_layers(network)
-    if name and name in layers:
-        return layers[name]
-    if name in stages:
-        return stages[name]
-    known = [*stages, *(layer for layer in layers if layer)]
-    listed = f"; stages are {', '.join(stages)}" if stages else ""
-    raise UsageError(f'no layer is called "{name}"{listed}.{did_you_mean(name, known)}')
-
-
-def backbone_in(network: nn.Module) -> Backbone | None:
-    return next((module for module in network.modules() if isinstance(module, Backbone)), None)
-
-
-def stage_layers(network: nn.Module) -> dict[str, nn.Module]:
-    """The layer that gives each stage of the network's backbone, by the stage's name; none without a backbone."""
-    backbone = backbone_in(network)
-    if backbone is None:
-        return {}
-    inside = dict(backbone.named_modules())
-    found: dict[str, nn.Module] = {}
-    for name, layers in backbone.stage_layers.items():
-        # timm's networks call a stage by the layer that gives it
-        given = next((layer for layer in (f"network.{name}", *layers[-1:]) if layer in inside), None)
-        if given is not None:
-            found[name] = inside[given]
-    return found
-
-
 def deepest_maps(subject: Subject, one: Seen) -> tuple[str, nn.Module]:
     """The last stage of the backbone that gives maps of more than one place; without a backbone the last such layer.
 
@@ -240,8 +194,9 @@ def deepest_maps(subject: Subject, one: Seen) -> tuple[str, nn.Module]:
     Raises:
         UsageError: no layer gives maps.
     """
-    stages = stage_layers(subject.network)
-    layers = stages or {name: layer for name, layer in subject.network.named_modules() if name}
+    stages = stages_of(subject.network)
+    names = stages or {name: name for name, _ in subject.network.named_modules() if name}
+    layers = {name: subject.network.get_submodule(layer) for name, layer in names.items()}
     with torch.no_grad(), outputs_of([*layers.values()]) as given:
         subject.network(one.images)
     found = {
