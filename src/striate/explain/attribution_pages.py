@@ -237,4 +237,5 @@ def assembled(
             )
         text = f"{one.said} Evidence for {named(subject, one)}: {one.evidence:.2f}."
         sections.append(Section(name, text, figures))
+    facts = {"evidence": "what the network gives for the class before it becomes a probability", **facts}
     return Explanation(f"{title} of {subject.architecture}", sections, values, facts, notes)
