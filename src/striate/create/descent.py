@@ -11,6 +11,7 @@ from torch import Tensor
 Optimizer = Literal["lbfgs", "adam"]
 HISTORY = 20  # pairs that L-BFGS remembers
 TRIALS = 25  # points that a line search may try
+FIRST = 0.01  # the first step along the gradient, over the length of the variable
 ADAM_RATE = 0.03  # of a canvas whose values span some units
 
 
@@ -32,6 +33,7 @@ def _by_lbfgs(variable: Tensor, loss_of: Callable[[Tensor], Tensor], steps: int)
     def fresh() -> torch.optim.LBFGS:
         return torch.optim.LBFGS(
             [variable],
+            lr=first_rate(variable),
             max_iter=1,
             max_eval=TRIALS + 1,
             history_size=HISTORY,
@@ -54,7 +56,8 @@ def _by_lbfgs(variable: Tensor, loss_of: Callable[[Tensor], Tensor], steps: int)
         last = variable.detach().clone(), variable.grad.clone(), loss.detach()
         return last[2]
 
-    search, before, stuck = fresh(), float(closure()), False
+    before, stuck = float(closure()), False
+    search = fresh()
     place = variable.detach().clone()
     for _ in range(steps):
         search.step(closure)
@@ -67,8 +70,18 @@ def _by_lbfgs(variable: Tensor, loss_of: Callable[[Tensor], Tensor], steps: int)
             search, stuck = fresh(), True  # what was remembered misleads: forget it
             continue
         before, stuck = now, False
+        search.param_groups[0]["lr"] = 1.0
         place.copy_(variable.detach())
         yield now
+
+
+def first_rate(variable: Tensor) -> float:
+    """The rate with which L-BFGS moves by FIRST of the variable's length. By itself torch would begin with a step of
+    sum 1 over all values, which disappears in bf16's noise where they are a million."""
+    assert variable.grad is not None
+    gradient = variable.grad
+    wanted = FIRST * float(variable.detach().norm()) / max(float(gradient.norm()), 1e-30)
+    return wanted / min(1.0, 1.0 / max(float(gradient.abs().sum()), 1e-30))
 
 
 def _by_adam(variable: Tensor, loss_of: Callable[[Tensor], Tensor], steps: int) -> Iterator[float]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from striate.create.perception import Layers, Perception, Pooling, default_layer
 from striate.create.pictures import as_uint8, one_picture, scaled_to
 from striate.create.styled import Progress, Styled
 from striate.device import pick_device, pick_precision
-from striate.errors import UsageError
+from striate.errors import UsageError, did_you_mean
 
 SMALLEST = 128  # pixels: the first scale is at least so long
 Colours = Literal["luminance", "histogram"]
@@ -46,6 +47,8 @@ class Painting:
         pooling: see `striate.create.perception.Perception`.
         style_layers, content_layers: names of layers; None: chosen for the network.
         seed: of the noise.
+        device, precision: `auto`: what is here; bf16 where the device has it natively.
+        watch: told after each step.
     """
 
     size: int = 512
@@ -61,6 +64,8 @@ class Painting:
     style_layers: Sequence[str] | None = None
     content_layers: Sequence[str] | None = None
     seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
     watch: Callable[[Progress], None] = field(default=lambda progress: None, repr=False)
 
     def __post_init__(self) -> None:
@@ -100,19 +105,18 @@ def stylize(
     *,
     network: str | Path | None = None,
     mix: Sequence[float] | None = None,
-    device: str = "auto",
-    precision: str = "auto",
     accept_license: bool = False,
     **how: Any,
 ) -> Styled:
-    """Paint `content` in the style of `style`; or let a network of `striate stylize --train` do it at once.
+    """Paint `content` in the style of `style`, step by step, or at once by what `striate stylize --train` taught.
 
     Args:
         content: a picture: path, URL, bytes, PIL image, array or tensor.
-        style: a picture, several in a list, or the file of a trained style (`candy.safetensors`).
+        style: a picture, several in a list, or the file of a trained style (`candy.safetensors`); pictures and the
+            file of a network for any style.
         network: whose eyes compare them: see `striate.create.network.find_network`; SqueezeNet's when not given.
         mix: how much each of several styles counts.
-        how: the fields of `Painting`; with the file of a style, `size` alone.
+        how: the fields of `Painting`; with a trained network `size`, and `strength` where it paints any style.
 
     >>> stylize("town.jpg", "starry_night.jpg", strength=2).save("town-starry.png")  # doctest: +SKIP
 
@@ -121,18 +125,45 @@ def stylize(
         ImageError: a picture that cannot be read.
         DataError: weights that cannot be found or do not fit.
     """
-    if isinstance(style, str | Path) and str(style).endswith(".safetensors"):
-        from striate.create.style_file import paint_with
+    painter_file, styles = split_painter(style if isinstance(style, list | tuple) else [style])
+    if painter_file is not None:
+        from striate.create.painter import load_painter
 
-        if unknown := set(how) - {"size"}:
-            raise UsageError(f"{style} is trained already: {', '.join(sorted(unknown))} can no longer be chosen")
-        return paint_with(style, content, device=device, precision=precision, **how)
-    painting = Painting(**how)
-    styles = list(style) if isinstance(style, list | tuple) else [style]
+        machine = {name: how.pop(name) for name in ("device", "precision") if name in how}
+        if unknown := set(how) - {"size", "strength"}:
+            raise UsageError(f"{painter_file} is trained: {', '.join(sorted(unknown))} can no longer be chosen")
+        painter = load_painter(painter_file, **machine)
+        shares = shares_of(mix, len(styles)) if styles else []
+        return painter.paint(one_picture(content), [one_picture(picture) for picture in styles], shares, **how)
+    painting = painting_of(how)
     shares = shares_of(mix, len(styles))
-    photo, *paintings = (one_picture(picture) for picture in (content, *styles))
-    seeing = find_network(network, accept_license)
-    return paint(photo, paintings, shares, seeing, painting, device, precision)
+    photo, *looks = (one_picture(picture) for picture in (content, *styles))
+    return paint(photo, looks, shares, find_network(network, accept_license), painting)
+
+
+def painting_of(how: dict[str, Any]) -> Painting:
+    """Settings by name.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    known = [setting.name for setting in fields(Painting)]
+    for name in how:
+        if name not in known:
+            raise UsageError(f'stylize has no setting "{name}" ({", ".join(known)}).{did_you_mean(name, known)}')
+    return Painting(**how)
+
+
+def split_painter(styles: Sequence[Any]) -> tuple[str | Path | None, list[Any]]:
+    """The model file among styles, None where all are pictures, and the pictures.
+
+    Raises:
+        UsageError: several model files.
+    """
+    files = [style for style in styles if isinstance(style, str | Path) and str(style).endswith(".safetensors")]
+    if len(files) > 1:
+        raise UsageError(f"{files[0]} and {files[1]}: one trained style at a time")
+    return (files[0] if files else None), [style for style in styles if not files or style is not files[0]]
 
 
 def shares_of(mix: Sequence[float] | None, count: int) -> list[float]:
@@ -152,68 +183,78 @@ def shares_of(mix: Sequence[float] | None, count: int) -> list[float]:
     return [share / sum(mix) for share in mix]
 
 
-def paint(
-    photo: Tensor,
-    styles: Sequence[Tensor],
-    shares: Sequence[float],
-    seeing: Seeing,
-    how: Painting,
-    device: str = "auto",
-    precision: str = "auto",
-) -> Styled:
+def paint(photo: Tensor, styles: Sequence[Tensor], shares: Sequence[float], seeing: Seeing, how: Painting) -> Styled:
     """The work itself: photo and styles float [1, 3, H, W] in 0..1, of any size."""
     begin = time.perf_counter()
-    where = pick_device(device)
+    device = pick_device(how.device)
     layers = layers_for(seeing.backbone, how)
     perception = Perception(seeing.backbone, seeing.preprocess, (*layers.style, *layers.content), how.pooling)
-    likeness = Likeness(
-        perception.to(where, memory_format=torch.channels_last),  # type: ignore[call-overload]
-        layers,
-        how.strength,
-        how.variation,
-    )
-    use_bf16 = pick_precision(precision, where) == "bf16"
-    photo, styles = photo.to(where), [style.to(where) for style in styles]
-    image: Tensor | None = None
+    perception = perception.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    likeness = Likeness(perception, layers, how.strength, how.variation)
     losses: list[dict[str, float]] = []
     sizes = how.sizes()
+    image = finished = first_canvas(photo, sizes[0], how)
     for scale, size in enumerate(sizes):
-        target = scaled_to(photo, size)
-        if image is not None:
-            begun = F.interpolate(image, target.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
-        elif how.start == "noise":
-            generator = torch.Generator().manual_seed(how.seed)
-            begun = (0.5 + 0.1 * torch.randn(target.shape, generator=generator)).clamp(0, 1).to(where)
-        else:
-            begun = target
-        seen, looks = _colours(target, [scaled_to(style, size * how.style_scale) for style in styles], how)
-        with torch.autocast(where.type, torch.bfloat16, enabled=use_bf16):
-            likeness.aim(looks, shares)
-            kept = likeness.content_of(seen)
-        width = target.shape[-1]
-        variable = put_on_canvas(begun).requires_grad_(True)
-        told: dict[str, float] = {}
-
-        def loss_of(variable: Tensor, width: int = width, kept: dict[str, Tensor] = kept) -> Tensor:
-            images = take_off_canvas(variable, width)
-            if how.keep_colours == "luminance":
-                images = luminance(images)
-            with torch.autocast(where.type, torch.bfloat16, enabled=use_bf16):
-                found = likeness(images, kept)
-            told.update(found.numbers())
-            return found.total
-
-        def now(variable: Tensor = variable, width: int = width, target: Tensor = target) -> Tensor:
-            with torch.no_grad():
-                images = take_off_canvas(variable, width)
-                return with_chroma_of(images, target) if how.keep_colours == "luminance" else images
-
-        for step, total in enumerate(descend(variable, loss_of, how.steps, how.optimizer), start=1):
-            losses.append({"size": size, "step": step, **told, "total": total})
-            how.watch(Progress(scale, len(sizes), size, step, how.steps, total, lambda now=now: as_uint8(now())))
-        image = take_off_canvas(variable.detach(), width)
-        finished = now()
+        target = scaled_to(photo, size).to(device)
+        looks = [scaled_to(style, size * how.style_scale).to(device) for style in styles]
+        image = F.interpolate(image.to(device), target.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
+        easel = Easel(likeness, target, looks, shares, how)
+        variable = put_on_canvas(image).requires_grad_(True)
+        for step, total in enumerate(descend(variable, easel.loss, how.steps, how.optimizer), start=1):
+            losses.append({"size": size, "step": step, **easel.terms, "total": total})
+            finished_now = partial(easel.finished, variable)
+            how.watch(Progress(scale, len(sizes), size, step, how.steps, total, finished_now))
+        image = take_off_canvas(variable.detach(), target.shape[-1])
+        finished = easel.finished(variable)
     return Styled(as_uint8(finished), losses, time.perf_counter() - begin)
+
+
+class Easel:
+    """One scale: what the canvas is compared with there.
+
+    Attributes:
+        terms: of the loss where it was computed last.
+    """
+
+    def __init__(
+        self, likeness: Likeness, photo: Tensor, styles: list[Tensor], shares: Sequence[float], how: Painting
+    ) -> None:
+        self.likeness, self.photo, self.grey = likeness, photo, how.keep_colours == "luminance"
+        self.use_bf16 = pick_precision(how.precision, photo.device) == "bf16"
+        self.terms: dict[str, float] = {}
+        if self.grey:
+            photo = luminance(photo)
+            styles = [match_luminance(luminance(style), photo) for style in styles]
+        elif how.keep_colours == "histogram":
+            styles = [match_colours(style, photo) for style in styles]
+        with self._precision():
+            likeness.aim(styles, shares)
+            self.content = likeness.content_of(photo)
+
+    def loss(self, variable: Tensor) -> Tensor:
+        images = take_off_canvas(variable, self.photo.shape[-1])
+        with self._precision():
+            found = self.likeness(luminance(images) if self.grey else images, self.content)
+        self.terms = found.numbers()
+        return found.total
+
+    @torch.no_grad()
+    def finished(self, variable: Tensor) -> Tensor:
+        """The picture [1, 3, H, W], with the photo's chroma where that is to be kept."""
+        images = take_off_canvas(variable, self.photo.shape[-1])
+        return with_chroma_of(images, self.photo) if self.grey else images
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.photo.device.type, torch.bfloat16, enabled=self.use_bf16)
+
+
+def first_canvas(photo: Tensor, size: int, how: Painting) -> Tensor:
+    """The photo, or grey noise, at the first scale."""
+    canvas = scaled_to(photo, size)
+    if how.start == "content":
+        return canvas
+    noise = torch.randn(canvas.shape, generator=torch.Generator().manual_seed(how.seed))
+    return (0.5 + 0.1 * noise).clamp(0, 1)
 
 
 def layers_for(backbone: Backbone, how: Painting) -> Layers:
@@ -223,13 +264,3 @@ def layers_for(backbone: Backbone, how: Painting) -> Layers:
     if how.style_layers:
         style = {name: 1 / len(how.style_layers) for name in how.style_layers}
     return Layers(style, tuple(how.content_layers) if how.content_layers else chosen.content)
-
-
-def _colours(photo: Tensor, styles: list[Tensor], how: Painting) -> tuple[Tensor, list[Tensor]]:
-    """What content and styles are compared by."""
-    if how.keep_colours == "luminance":
-        grey = luminance(photo)
-        return grey, [match_luminance(luminance(style), grey) for style in styles]
-    if how.keep_colours == "histogram":
-        return photo, [match_colours(style, photo) for style in styles]
-    return photo, styles

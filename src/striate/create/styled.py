@@ -15,7 +15,8 @@ from striate.results import as_pillow, save_picture
 
 
 class Progress(NamedTuple):
-    """Where the work stands: which of how many scales, and which step of it; `image()` is the picture so far."""
+    """Where the work stands: which of how many scales, and which step of it; `image()` is the picture so far,
+    float [1, 3, H, W] in 0..1."""
 
     scale: int
     scales: int
