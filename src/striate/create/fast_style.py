@@ -64,7 +64,7 @@ class Up(nn.Module):
 
 
 class FastStyle(nn.Module):
-    """Photos [B, 3, H, W] in 0..1 -> painted [B, 3, H, W] in 0..1, any H and W from 20 on.
+    """Photos [B, 3, H, W] in 0..1 -> painted [B, 3, H, W] in 0..1, any H and W.
 
     Args:
         width: channels at full size; the paper has 32.
@@ -87,10 +87,10 @@ class FastStyle(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         height, width = photos.shape[-2:]
-        border = min(BORDER, height - 1, width - 1)
-        right, below = border + -(width + 2 * border) % STRIDE, border + -(height + 2 * border) % STRIDE
-        x = F.pad(2 * photos - 1, (border, right, border, below), mode="reflect")  # [B, 3, 4h, 4w]
+        right, below = BORDER + -width % STRIDE, BORDER + -height % STRIDE
+        mode = "reflect" if min(height, width) > BORDER + STRIDE else "replicate"  # a mirror needs something to show
+        x = F.pad(2 * photos - 1, (BORDER, right, BORDER, below), mode=mode)  # [B, 3, 4h, 4w]
         x = self.down(x.contiguous(memory_format=torch.channels_last))  # [B, 4 width, h, w]
         x = self.up(self.blocks(x))  # [B, width, 4h, 4w]
-        change = self.change(x)[..., border : border + height, border : border + width].float()
+        change = self.change(x)[..., BORDER : BORDER + height, BORDER : BORDER + width].float()
         return torch.sigmoid(torch.logit(photos.float().clamp(EDGE, 1 - EDGE)) + change)

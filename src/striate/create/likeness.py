@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from striate.create.perception import Layers, Perception
-from striate.create.style_losses import content_loss, mean_gram, style_loss, total_variation
+from striate.create.style_losses import at_least_float32, content_loss, mean_gram, style_loss, total_variation
 
 # how much style counts against content where the strength is 1, both as shares (see Likeness); found by looking
-STYLE_SHARE = 100.0
-VARIATION_SHARE = 1.0
+STYLE_SHARE = 50.0
+VARIATION_SHARE = 10.0
 SCALE = 1000.0  # a common factor that lifts the loss out of the noise of L-BFGS in float32
 
 
@@ -65,7 +65,7 @@ class Likeness:
     def content_of(self, photos: Tensor) -> dict[str, Tensor]:
         """What of photos [B, 3, H, W] is to be kept, by layer."""
         answers = self.perception(photos)
-        return {name: answers[name].float() for name in self.layers.content}
+        return {name: at_least_float32(answers[name]) for name in self.layers.content}
 
     def __call__(self, images: Tensor, content: dict[str, Tensor]) -> Losses:
         """Losses of pictures [B, 3, H, W] in 0..1, of the size of the photos that `content` is of."""

@@ -83,7 +83,7 @@ def _backbone_in(module: nn.Module, path: Path) -> Backbone:
 
 
 def _of_weights(path: Path) -> Seeing:
-    """A file that somebody else wrote: its name says the network. Only what makes maps has to fit."""
+    """A file that somebody else wrote: its name says the network. Only what makes maps is read, and has to fit."""
     words = re.split(r"[-.]", path.name.lower())
     architecture = next((name for name in MODELS if name == words[0]), None)
     if architecture is None:
@@ -91,15 +91,17 @@ def _of_weights(path: Path) -> Seeing:
             f"--network {path}: does not say which network it is for. Let its name begin with it "
             f"(vgg19-….pth), or make a model file: striate convert {path} --model NAME --out FILE.safetensors"
         )
-    backbone = create_model(architecture)
+    with torch.device("meta"):  # most of a VGG is its classifier, which nobody needs here
+        backbone = create_model(architecture)
     assert isinstance(backbone, Backbone)
+    backbone.cut_after(list(backbone.pyramid)[-1])
+    names = tuple(backbone.state_dict())
+    layers = tuple(f"{layer}." for stage in backbone.stage_layers.values() for layer in stage)
     found = translate(read_state_dict(path), architecture)
-    needed = tuple(f"{layer}." for layers in backbone.stage_layers.values() for layer in layers)
-    expected = {name: tensor for name, tensor in backbone.state_dict().items() if name.startswith(needed)}
-    found = {name: tensor for name, tensor in found.items() if name.startswith(needed)}
-    if problems := mismatches(expected, found):
+    found = {name: tensor.float() for name, tensor in found.items() if name in names or name.startswith(layers)}
+    if problems := mismatches(backbone.state_dict(), found):
         raise DataError(f'{path}: these weights do not fit "{architecture}": {"; ".join(problems)}')
-    backbone.load_state_dict(found, strict=False)
+    backbone.load_state_dict(found, assign=True)
     try:
         preprocess = find_weights("imagenet", architecture).preprocess or Preprocess()
     except UsageError:

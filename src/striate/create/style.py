@@ -26,7 +26,7 @@ from striate.create.styled import Progress, Styled
 from striate.device import pick_device, pick_precision
 from striate.errors import UsageError, did_you_mean
 
-SMALLEST = 128  # pixels: the first scale is at least so long
+SMALLEST = 192  # pixels: the first scale is at least so long; of smaller ones little of the photo is left
 Colours = Literal["luminance", "histogram"]
 
 
@@ -37,7 +37,7 @@ class Painting:
     Attributes:
         size: longer side of the result, in pixels.
         steps: of the optimiser at the last scale; earlier scales, each half as large, take as many.
-        scales: how many; None: halves down to 128 pixels, three at most.
+        scales: how many; None: halves down to 192 pixels, three at most.
         strength: how much style counts against content: 1 as we like it, 0.1 faint, 10 wild.
         style_scale: size of the style pictures over that of the result: 2 for strokes twice as broad.
         variation: how much smoothness counts, times its default; 0: not at all.

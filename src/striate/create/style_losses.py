@@ -5,6 +5,7 @@ The formulas are the paper's (arXiv:1508.06576, equations 1 to 5). Its layers ha
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -15,13 +16,13 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 def mean_gram(features: Tensor) -> Tensor:
-    """The Gram matrix over M: pictures of other sizes can be compared by it, [B, N, H, W] -> [B, N, N] in float32."""
-    return gram_matrix(features.float()) / features[0, 0].numel()
+    """The Gram matrix over M, by which pictures of other sizes can be compared: [B, N, H, W] -> [B, N, N]."""
+    return gram_matrix(at_least_float32(features)) / features[0, 0].numel()
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
     """½ Σ (F - P)² of one layer (equation 1), both [B, N, H, W]; a number."""
-    return (features.float() - target.float()).square().sum() / 2
+    return (at_least_float32(features) - at_least_float32(target)).square().sum() / 2
 
 
 def style_loss(gram: Tensor, target: Tensor) -> Tensor:
@@ -37,3 +38,8 @@ def total_variation(images: Tensor) -> Tensor:
     down = images[..., 1:, :] - images[..., :-1, :]
     across = images[..., 1:] - images[..., :-1]
     return down.square().mean() + across.square().mean()
+
+
+def at_least_float32(features: Tensor) -> Tensor:
+    """Sums over thousands of positions are nothing for half a float."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))
