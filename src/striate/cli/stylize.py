@@ -1,0 +1,236 @@
+"""`striate stylize`: paint a photo like another picture, or teach a network to do it at once."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from striate.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from striate.create import Painting, Progress, Styled
+    from striate.create.network import Seeing
+
+Words = Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable="")]
+Numbers = Annotated[list[float] | None, Parameter(consume_multiple=True, negative_iterable="")]
+
+
+def stylize(
+    content: str | None = None,
+    /,
+    *styles: str,
+    out: Path | None = None,
+    size: int | None = None,
+    steps: int | None = None,
+    style_strength: float = 1.0,
+    mix: Numbers = None,
+    network: str | None = None,
+    keep_colours: Literal["luminance", "histogram"] | None = None,
+    style_scale: float = 1.0,
+    smooth: float = 1.0,
+    scales: int | None = None,
+    start: Literal["content", "noise"] = "content",
+    optimizer: Literal["lbfgs", "adam"] = "lbfgs",
+    pooling: Literal["auto", "average", "max"] = "auto",
+    style_layers: Words = None,
+    content_layers: Words = None,
+    preview: Path | None = None,
+    preview_every: int = 20,
+    train: Words = None,
+    content_folder: Path | None = None,
+    style_folder: Path | None = None,
+    minutes: float = 10.0,
+    width: int | None = None,
+    json: bool = False,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    accept_license: bool = False,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> int:
+    """Paint CONTENT in the style of one or several other pictures; or by a network that --train made.
+
+    Parameters
+    ----------
+    content
+        A photo. With a trained network also a folder, a pattern, or a video.
+    styles
+        Pictures whose style to take, or a model file (candy.safetensors) that --train wrote.
+    out
+        The picture to write; CONTENT-STYLE.png when not given. In training: the model file.
+    size
+        Longer side of the result; 512 when not given, with a trained network the photo's own. In training: side of the
+        squares that are looked at, 256.
+    steps
+        Of the optimiser at each scale, 100 when not given. In training: instead of minutes.
+    style_strength
+        How much of the style: 0.1 faint, 1 as meant, 10 wild.
+    mix
+        How much each of several styles counts: --mix 0.7 0.3
+    network
+        Whose eyes compare the pictures: a model file, a file of weights (vgg19-dcbb9e9d.pth), or the name of a network
+        with public weights. squeezenet1_0 when not given.
+    keep_colours
+        The photo's own: luminance paints brightness alone, histogram recolours the style first.
+    style_scale
+        Size of the style pictures over that of the result: 2 for strokes twice as broad.
+    smooth
+        How much smoothness counts (total variation), times what is usual.
+    scales
+        From coarse to fine, each half as large as the next.
+    start
+        Paint over the photo, or from noise.
+    optimizer
+        lbfgs never lets the loss rise; adam is the other usual one.
+    pooling
+        Average instead of largest, as in the paper; auto: for a VGG.
+    style_layers
+        Where style is compared: conv1_1 conv2_1 …, fire2 fire3 …, a stage, any module.
+    content_layers
+        Where content is.
+    preview
+        A folder for pictures of the work in progress.
+    preview_every
+        Steps between these.
+    train
+        Teach a network this style (several pictures are mixed); any: every style, shown later.
+    content_folder
+        Photos for --train to practise on.
+    style_folder
+        Pictures whose styles --train any learns from.
+    minutes
+        How long --train takes.
+    width
+        Channels of the trained network: 16; more are better and slower.
+    json
+        Print size, seconds and losses as JSON.
+    device
+        auto, cpu, cuda, cuda:0 …
+    precision
+        auto: bf16 where the device has it natively.
+    accept_license
+        Take weights whose licence forbids commercial use.
+    seed
+        Of noise; in training of everything random.
+    overwrite
+        Replace files that exist.
+    """
+    from striate.cli.stylize_trained import Lessons, paint_at_once, teach
+
+    if train:
+        if content is not None:
+            raise UsageError(f"{content}: --train takes its photos from --content-folder")
+        from striate.create.practice import Practice
+
+        how = Practice(minutes, steps, size or 256, seed=seed, device=device, precision=precision)
+        lessons = Lessons(train, content_folder, style_folder, mix, style_strength, smooth, width)
+        return teach(lessons, how, network, accept_license, out, overwrite)
+    given = {"--content-folder": content_folder, "--style-folder": style_folder, "--width": width}
+    if needless := [name for name, value in given.items() if value is not None]:
+        raise UsageError(f"{', '.join(needless)}: only with --train")
+    if content is None or not styles:
+        raise UsageError("what to paint, and like what? As in: striate stylize town.jpg starry_night.jpg")
+    from striate.create.style import Painting, shares_of, split_painter
+
+    painter, pictures = split_painter(styles)
+    shares = shares_of(mix, len(pictures)) if pictures or painter is None else []
+    if painter is not None:
+        from striate.create.painter import load_painter
+
+        loaded = load_painter(painter, device, precision)
+        return paint_at_once(loaded, content, pictures, shares, style_strength, size, out, json, overwrite)
+    how = Painting(
+        size=512 if size is None else size,
+        steps=100 if steps is None else steps,
+        scales=scales,
+        strength=style_strength,
+        style_scale=style_scale,
+        variation=smooth,
+        keep_colours=keep_colours,
+        start=start,
+        optimizer=optimizer,
+        pooling=pooling,
+        style_layers=style_layers,
+        content_layers=content_layers,
+        seed=seed,
+        device=device,
+        precision=precision,
+    )
+    from striate.cli.terminal import print_json, say, wrote
+    from striate.create.network import find_network
+    from striate.create.pictures import one_picture
+    from striate.files import refuse_overwrite
+
+    target = refuse_overwrite(out or Path(f"{Path(content).stem}-{Path(pictures[0]).stem}.png"), overwrite)
+    previews = Previews(preview, preview_every, overwrite) if preview is not None else None
+    photo, *looks = (one_picture(source) for source in (content, *pictures))
+    seeing = find_network(network, accept_license)
+    done = _watched(photo, looks, shares, seeing, how, previews)
+    done.save(target, overwrite)
+    if json:
+        print_json(done.to_dict())
+    height, width = done.image.shape[1:]
+    lasts = {row["size"]: row for row in done.losses}.values()  # the last row of every scale
+    told = [f"at {row['size']:.0f} px loss {row['total']:,.1f} after {row['step']:.0f} steps" for row in lasts]
+    say(f"{width} x {height}, seen by {seeing.name}, {done.seconds:.0f} s; {'; '.join(told)}")
+    if previews is not None:
+        say(f"{previews.count} previews in {preview}")
+    again = shlex.join(["striate", "stylize", "--train", *pictures, "--content-folder", "PHOTOS"])
+    wrote([target], f"{again} --out {Path(pictures[0]).stem}.safetensors")
+    return 0
+
+
+class Previews:
+    """Writes the picture so far as `<scale>-<size>px-<step>.jpg`, every so many steps and at the end of a scale."""
+
+    def __init__(self, folder: Path, every: int, overwrite: bool) -> None:
+        if every < 1:
+            raise UsageError(f"--preview-every must be at least 1, not {every}")
+        if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+            raise UsageError(f"{folder} holds files already: choose another folder, or pass --overwrite")
+        self.folder, self.every, self.count = folder, every, 0
+
+    def __call__(self, now: Progress) -> None:
+        if now.step % self.every and now.step != now.steps:
+            return
+        from striate.create.pictures import as_uint8
+        from striate.results import as_pillow, save_picture
+
+        name = f"{now.scale + 1}-{now.size}px-{now.step:04d}.jpg"
+        save_picture(as_pillow(as_uint8(now.image())), self.folder / name)
+        self.count += 1
+
+
+def _watched(
+    photo: Tensor, looks: list[Tensor], shares: list[float], seeing: Seeing, how: Painting, previews: Previews | None
+) -> Styled:
+    """Paints under a bar on stderr."""
+    from dataclasses import replace
+
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from striate.cli.terminal import err
+    from striate.create.style import paint
+
+    columns = (
+        TextColumn("{task.fields[size]} px"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:,.1f}  left"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Bar(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        row = bar.add_task("", total=how.steps, size=how.sizes()[0], loss=0.0)
+
+        def watch(now: Progress) -> None:
+            bar.update(row, completed=now.step, size=now.size, loss=now.loss)
+            if previews is not None:
+                previews(now)
+
+        return paint(photo, looks, shares, seeing, replace(how, watch=watch))
