@@ -227,8 +227,8 @@ def show(setting: Setting) -> Shown:
             Section(
                 "How fast",
                 "On the valley, momentum damps the swinging across and gathers speed along. On the gentle slope, who "
-                "divides by the gradients’ size does not care how small they are. Under noise (16 runs) it pays to take "
-                f"smaller and smaller steps, as AdaGrad does. Lowest over the last twenty steps: {lowest(found)}.",
+                "divides by the gradients’ size does not care how small they are. Under noise (16 runs) it pays "
+                f"to take smaller and smaller steps, as AdaGrad does. Lowest over the last 20: {lowest(found)}.",
                 [pictures.heights(SURFACES, found, NAMES)],
                 [
                     Table(
