@@ -206,7 +206,7 @@ def test_sizes_and_counts_as_printed():
         "5×5, kernel 3×3, stride 2, pad 1": "3×3",
         "7×7, 3×3, stride 3: (7−3)/3+1": "2.33, floored to 2",
         "Two 3×3×3 filters: parameters": "56",
-        "AlexNet’s first layer: parameters": "34,944",
+        "AlexNet's first layer: parameters": "34,944",
         "The same as a dense layer: weights": "43,713,331,200 = 43.7·10⁹",
         "MLP 784-256-128-10: parameters": "235,146",
         "200×200 pixels to 40,000 hidden units: weights": "1,600,000,000 = 1.6·10⁹",

@@ -74,9 +74,9 @@ def matrix(
             word(axes, corner[0] + cell / 2, corner[1] + cell / 2, written(value), size)
     width, height = (max(map(len, rows)) * cell, len(rows) * cell) if rows else (0, 0)
     if title:
-        word(axes, left + width / 2, top - 0.38, title, 9.5)
+        word(axes, left + width / 2, top - 0.38, title, size)
     if below:
-        word(axes, left + width / 2, top + height + 0.4, below, 9, GREY)
+        word(axes, left + width / 2, top + height + 0.4, below, size, GREY)
 
 
 def word(

@@ -90,7 +90,7 @@ def whole(values: list[list[float]] | list[list[int]]) -> Tensor:
 
 def checks() -> list[Check]:
     """Every worked example beside what is computed now."""
-    eights = correlate(*map(whole, EIGHTS))
+    eights = correlate(whole(EIGHTS[0]), whole(EIGHTS[1]))
     upright, level, pooled, score = axes_or_not(whole(AXES))
     mirrored = whole(HALVES).flip(1)
     letters = correlate_letters(LETTERS, GREEK)
@@ -99,7 +99,9 @@ def checks() -> list[Check]:
     kernel = whole(EIGHTS[1])
     return [
         Check("Cross-correlation begins", "61 59 …", rows_of(eights), eights[0, :2].tolist() == [61, 59]),
-        compared("Convolution, kernel flipped, valid", [[45, 110], [40, 40]], convolve(*map(whole, FLIPPED))),
+        compared(
+            "Convolution, kernel flipped, valid", [[45, 110], [40, 40]], convolve(whole(FLIPPED[0]), whole(FLIPPED[1]))
+        ),
         compared("Left half 10, upright edge filter", [[0, 30, 30, 0]] * 4, correlate(whole(HALVES), whole(EDGE))),
         compared("Halves exchanged", [[0, -30, -30, 0]] * 4, correlate(mirrored, whole(EDGE))),
         compared(

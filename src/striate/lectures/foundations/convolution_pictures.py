@@ -78,7 +78,7 @@ def flip(image: Tensor, kernel: Tensor, correlated: Tensor, convolved: Tensor) -
     arrow(axes, (10.1, 3.9), (10.1, 5.7), ORANGE)
     return Figure(
         drawing,
-        "The kernel’s last weight meets the first pixel of the window when it is flipped.",
+        "The kernel's last weight meets the first pixel of the window when it is flipped.",
         f"Cross-correlated: {one_line(correlated)}. Convolved: {one_line(convolved)}.",
         wide=True,
     )
@@ -87,11 +87,11 @@ def flip(image: Tensor, kernel: Tensor, correlated: Tensor, convolved: Tensor) -
 def answered(name: str, image: Tensor, kernel: Tensor, answer: Tensor) -> Figure:
     """A case in a row: picture, filter, answer."""
     drawing, axes = sheet(17.2, 7.4)
-    matrix(axes, image, 0.5, 1.0, title=name)
+    matrix(axes, image, 0.5, 1.0, title=name, size=12.5)
     word(axes, 7.2, 4, "⋆", 16)
-    matrix(axes, kernel, 7.9, 2.5, title="filter")
+    matrix(axes, kernel, 7.9, 2.5, title="filter", size=12.5)
     word(axes, 11.6, 4, "=", 14)
-    matrix(axes, answer, 12.4, 2, title="answer", largest=30)
+    matrix(axes, answer, 12.4, 2, title="answer", largest=30, size=12.5)
     caption = f"{name[0].upper()}{name[1:]}. Blue is positive, orange negative."
     return Figure(drawing, caption, f"Edge filter, {name}: {one_line(answer)}.")
 
@@ -151,18 +151,18 @@ def bordered(image: Tensor, name: str, padding: int, stride: int, answer: Tensor
     size = 5 + 2 * padding
     left = top = (9 - size) / 2 + 0.4
     top += 0.6
-    matrix(axes, F.pad(image[None], [padding] * 4)[0], left, top)
+    matrix(axes, F.pad(image[None], [padding] * 4)[0], left, top, size=12)
     window(axes, left + padding, top + padding, 5, 5, GREY)
     for place in range(min(stride, 2)):
         window(axes, left + stride * place, top, 3, 3, (ORANGE, VIOLET)[place])
         window(axes, 13.4 - len(answer) / 2 + place, 5.5 - len(answer) / 2, 1, 1, (ORANGE, VIOLET)[place])
-    matrix(axes, answer, 13.4 - len(answer) / 2, 5.5 - len(answer) / 2, largest=float(answer.abs().max()))
-    word(axes, 8.8, 0.45, f"{name}: p = {padding}, s = {stride}, 5×5 → {len(answer)}×{len(answer)}", 10.5)
+    matrix(axes, answer, 13.4 - len(answer) / 2, 5.5 - len(answer) / 2, largest=float(answer.abs().max()), size=12)
+    word(axes, 8.8, 0.45, f"{name}: p = {padding}, s = {stride}, 5×5 → {len(answer)}×{len(answer)}", 13)
     return Figure(
         drawing,
         f"{name.capitalize()}: the picture in grey"
         + (", zeros around it" if padding else "")
-        + ", the kernel’s first place in orange"
+        + ", the kernel's first place in orange"
         + (", its second in violet." if stride > 1 else "."),
         f"{name}: {one_line(answer)}.",
     )

@@ -66,7 +66,7 @@ def checks() -> list[Check]:
             "⌊(n−f)/s⌋+1; the size is ours, the formula is printed.",
         ),
         compared("Two 3×3×3 filters: parameters", "56", f"{conv_parameters(3, 3, 2):,}"),
-        compared("AlexNet’s first layer: parameters", "34,944", f"{conv_parameters(11, 3, 96):,}"),
+        compared("AlexNet's first layer: parameters", "34,944", f"{conv_parameters(11, 3, 96):,}"),
         Check(
             "The same as a dense layer: weights",
             "about 43.7·10⁹",
@@ -149,10 +149,10 @@ def counts() -> Figure:
 
     bars = [
         ("two 3×3×3 filters", conv_parameters(3, 3, 2), BLUE),
-        ("AlexNet’s first layer, 96 filters 11×11×3", conv_parameters(11, 3, 96), BLUE),
+        ("AlexNet's first layer, 96 filters 11×11×3", conv_parameters(11, 3, 96), BLUE),
         ("MLP 784-256-128-10", dense_parameters((784, 256, 128, 10)), ORANGE),
         ("200×200 pixels, dense to 40,000", dense_parameters((40_000, 40_000), bias=False), ORANGE),
-        ("AlexNet’s first layer, dense", dense_parameters((224 * 224 * 3, 55 * 55 * 96), bias=False), ORANGE),
+        ("AlexNet's first layer, dense", dense_parameters((224 * 224 * 3, 55 * 55 * 96), bias=False), ORANGE),
     ]
     drawing = Drawing(figsize=(8.6, 3.1), layout="constrained")
     axes = drawing.add_subplot()

@@ -8,6 +8,7 @@ place uses the same weights (parameter sharing).
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -60,12 +61,11 @@ def commutes(layer: nn.Module, picture: Tensor, shift: int) -> float:
 def through(network: nn.Module, images: Tensor, wanted: dict[str, str]) -> dict[str, Tensor]:
     """What comes out of some layers, by the names given to them, and the probabilities as "answer"."""
     found: dict[str, Tensor] = {}
-    hooks = [
-        network.get_submodule(layer).register_forward_hook(
-            lambda module, inputs, output, name=name: found.__setitem__(name, output.flatten(1).clone())
-        )
-        for name, layer in wanted.items()
-    ]
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda module, inputs, output: found.update({name: output.flatten(1).clone()})
+
+    hooks = [network.get_submodule(layer).register_forward_hook(keep(name)) for name, layer in wanted.items()]
     with torch.inference_mode():
         found["answer"] = network(images).softmax(1)
     for hook in hooks:
@@ -86,12 +86,12 @@ def on_digits() -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         model = striate.train("digits", model=LINE, epochs=EPOCHS, out=folder, quiet=True, threads=1, workers=0)
-    network = nn.Sequential(Normalize(model.card.preprocess), model.module).eval().cpu()
-    first = network[1].conv1
-    photo = photograph()[None, None].float() * 255
-    shifts = {str(shift): commutes(first, network[0](photo), shift) for shift in (1, 5, 17)}
-    maps = first(network[0](photo)).detach()
-    best = int(maps.flatten(2).std(2).argmax())
+    normalize, module = Normalize(model.card.preprocess).cpu(), model.module.cpu()
+    network = nn.Sequential(normalize, module).eval()
+    first = module.get_submodule("conv1")
+    photo = normalize(photograph()[None, None].float() * 255)
+    shifts = {str(shift): commutes(first, photo, shift) for shift in (1, 5, 17)}
+    best = int(first(photo).detach().flatten(2).std(2).argmax())  # the channel with the most to see
 
     samples = open_dataset("digits").splits["test"][:128]
     digits = torch.stack([sample.image for sample in samples if isinstance(sample.image, Tensor)]).float()
@@ -108,8 +108,8 @@ def on_digits() -> dict[str, Any]:
     return {
         "accuracy": model.card.metrics["accuracy"],
         "commutes": shifts,
-        "kernel": first.weight[best, 0].tolist(),
-        "scale": [float(network[0].scale.flatten()[0]), float(network[0].shift.flatten()[0])],
+        "kernel": first.get_parameter("weight")[best, 0].tolist(),
+        "scale": [float(normalize.scale), float(normalize.shift)],
         "moves": moves,
     }
 
@@ -137,7 +137,7 @@ def on_photos(weights: str, folder: str, count: int = 24) -> dict[str, Any]:
     here = through(network, batches[0], stages)
     there = {shift: through(network, batch, stages) for shift, batch in batches.items()}
     with torch.inference_mode():
-        first, second = (network.features[0](batches[shift]) for shift in (0, 2))  # stride 2: one place
+        first, second = (network.get_submodule("features.0")(batches[shift]) for shift in (0, 2))  # stride 2: one place
     exact = float((second[..., 1:] - first[..., :-1]).abs().max() / first.abs().max())
     top = here["answer"].argmax(1)
     return {
@@ -177,7 +177,7 @@ def show(setting: Setting) -> Shown:
             exact < 1e-6,
         ),
         Check(
-            "Two pixels’ move changes, layer by layer",
+            "Two pixels' move changes, layer by layer",
             "less after pooling",
             " → ".join(f"{name} {100 * value:.0f} %" for name, value in far.items()),
             far["conv1"] > far["pooled twice"] > far["averaged"],
@@ -200,7 +200,7 @@ def show(setting: Setting) -> Shown:
         )
         checks += [
             Check(
-                "SqueezeNet’s first layer, stride 2: two pixels’ move",
+                "SqueezeNet's first layer, stride 2: two pixels' move",
                 "moves its map by one",
                 f"largest difference {real['conv1']:.1e} of the largest answer",
                 real["conv1"] < 1e-5,
@@ -229,7 +229,7 @@ def show(setting: Setting) -> Shown:
             ),
             Section(
                 "The answer moves less, layer by layer",
-                "How much each layer’s output changes, at the same places, when the picture moves: early maps change "
+                "How much each layer's output changes, at the same places, when the picture moves: early maps change "
                 "wholly, what is pooled changes less, the average over all places least.",
                 curves,
             ),

@@ -140,7 +140,7 @@ def checks() -> list[Check]:
         ),
         Check(
             "The line detector that answers most",
-            "the one of the line’s direction",
+            "the one of the line's direction",
             "; ".join(f"{name} → {found}" for name, found in best.items()),
             all(name == found for name, found in best.items()),
         ),

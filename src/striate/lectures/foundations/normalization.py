@@ -85,9 +85,9 @@ def channelwise(values: Tensor) -> Tensor:
 
 def by_autograd(x: Tensor, gamma: Tensor, beta: Tensor, upstream: Tensor) -> dict[str, Tensor]:
     """The same six, by automatic differentiation of the forward pass."""
-    leaves = [tensor.clone().requires_grad_() for tensor in (x, gamma, beta)]
-    y, batch = forward(*leaves)
-    wanted = (batch.normalized, batch.variance, batch.mean, *leaves)
+    x, gamma, beta = (tensor.clone().requires_grad_() for tensor in (x, gamma, beta))
+    y, batch = forward(x, gamma, beta)
+    wanted = (batch.normalized, batch.variance, batch.mean, x, gamma, beta)
     found = torch.autograd.grad(y, wanted, upstream)
     return dict(zip(("normalized", "variance", "mean", "x", "gamma", "beta"), found, strict=True))
 
@@ -164,7 +164,7 @@ def checks() -> list[Check]:
             "b = a / (k + α Σ a²)^β",
             f"largest difference {off:.0e}",
             off < 1e-10,
-            "torch divides α by n = 5, so it is given 5·10⁻⁴ for the paper’s 10⁻⁴.",
+            "torch divides α by n = 5, so it is given 5·10⁻⁴ for the paper's 10⁻⁴.",
         )
     )
     return made

@@ -176,7 +176,7 @@ def checks() -> list[Check]:
     speed = float(-(path[-1] - path[-2])[0, 0])
     made.append(
         Check(
-            "Momentum’s last speed on an even slope",
+            "Momentum's last speed on an even slope",
             "ε‖g‖ / (1−α) = 10 ε‖g‖",
             f"{speed / 0.01:.4f} ε‖g‖",
             abs(speed - 0.1) < 1e-9,
@@ -188,7 +188,7 @@ def checks() -> list[Check]:
     ]
     made.append(
         Check(
-            "Adam’s first step, gradient 0.001 and 1000",
+            "Adam's first step, gradient 0.001 and 1000",
             "ε, by the bias correction",
             ", ".join(f"{step / 0.01:.4f} ε" for step in first),
             all(abs(step - 0.01) < 1e-6 for step in first),
@@ -227,7 +227,7 @@ def show(setting: Setting) -> Shown:
             Section(
                 "How fast",
                 "On the valley, momentum damps the swinging across and gathers speed along. On the gentle slope, who "
-                "divides by the gradients’ size does not care how small they are. Under noise (16 runs) it pays "
+                "divides by the gradients' size does not care how small they are. Under noise (16 runs) it pays "
                 f"to take smaller and smaller steps, as AdaGrad does. Lowest over the last 20: {lowest(found)}.",
                 [pictures.heights(SURFACES, found, NAMES)],
                 [

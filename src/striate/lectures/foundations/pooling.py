@@ -78,7 +78,7 @@ def checks() -> list[Check]:
             "moves by one",
             "moved by one" if torch.equal(answers[0].roll(1, 2), answers[2]) else "another",
             bool(torch.equal(answers[0].roll(1, 2), answers[2])),
-            "Invariance has an end: the window’s width.",
+            "Invariance has an end: the window's width.",
         ),
         Check(
             "Channels are pooled each for itself",
@@ -115,7 +115,7 @@ def show(setting: Setting) -> Shown:
             Section(
                 "On a photograph",
                 "Edge strength of the cameraman, moved by one pixel: the share of outputs that stay within a tenth of "
-                "the map’s spread.",
+                "the map's spread.",
                 tables=[Table(["window", *next(iter(pooled.values()))], rows)],
             ),
         ),

@@ -148,7 +148,7 @@ def normalised() -> Check:
     pixels = torch.cat([layer(photo[None])[0].flatten(1) for photo in photos], dim=1).double()
     means, spreads = pixels.mean(1).tolist(), pixels.std(1, correction=0).tolist()
     return Check(
-        "Normalised by the data’s own statistics: each channel",
+        "Normalised by the data's own statistics: each channel",
         "mean 0, deviation 1",
         f"{', '.join(f'{abs(value):.3f}' for value in means)}; {', '.join(f'{value:.3f}' for value in spreads)}",
         all(abs(value) < 1e-3 for value in means) and all(abs(value - 1) < 1e-3 for value in spreads),
@@ -245,5 +245,5 @@ def show(setting: Setting) -> Shown:
                 [Table(heads, rows)],
             ),
         ),
-        notes=("The photographs are scikit-image’s: Chelsea (CC0), Eileen Collins (NASA), coffee (CC0).",),
+        notes=("The photographs are scikit-image's: Chelsea (CC0), Eileen Collins (NASA), coffee (CC0).",),
     )

@@ -26,15 +26,22 @@ def effects() -> dict[str, Any]:
     """Configuration → one number a seed: accuracy, negative log-likelihood and mean confidence on held-out digits."""
     found: dict[str, Any] = {}
     for name, options in CONFIGURATIONS.items():
-        settings = dict(options)
-        dropout = settings.pop("dropout", None)
         rows: dict[str, list[float]] = {"accuracy": [], "nll": [], "confidence": []}
         for seed in range(SEEDS):
             data = digits(PICTURES, seed)
-            network = seeded(LINE, seed, dropout=dropout)
+            network = seeded(LINE, seed, dropout=options.get("dropout"))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)  # dropout's masks
-                fit(network, data, steps=STEPS, lr=0.02, seed=seed, **settings)
+                fit(
+                    network,
+                    data,
+                    steps=STEPS,
+                    lr=0.02,
+                    mixup=options.get("mixup", 0.0),
+                    label_smoothing=options.get("label_smoothing", 0.0),
+                    weight_decay=options.get("weight_decay", 0.0),
+                    seed=seed,
+                )
             with torch.inference_mode():
                 logits = network(data.test_images)
             rows["accuracy"].append(accuracy(network, data.test_images, data.test_labels))
