@@ -224,6 +224,6 @@ def paint(axes, values: Tensor, signed: bool) -> None:
     if signed:
         limit = float(values.abs().flatten().quantile(0.99)) or 1.0
         ramp = LinearSegmentedColormap.from_list("signed", [ORANGE, "#fafafa", BLUE])
-        axes.imshow(values, cmap=ramp, vmin=-limit, vmax=limit, interpolation="nearest")
+        axes.imshow(values.numpy(), cmap=ramp, vmin=-limit, vmax=limit, interpolation="nearest")
     else:
-        axes.imshow(values, cmap="gray", vmin=0, vmax=min(1.0, float(values.max())), interpolation="nearest")
+        axes.imshow(values.numpy(), cmap="gray", vmin=0, vmax=min(1.0, float(values.max())), interpolation="nearest")

@@ -72,7 +72,7 @@ def after_one_step(decay: float) -> float:
     assert layer.weight.grad is not None
     gradient = layer.weight.grad.clone()
     stepper.step()
-    return float((layer.weight - (before - 0.1 * (gradient + decay * before))).abs().max())
+    return float((layer.weight.detach() - (before - 0.1 * (gradient + decay * before))).abs().max())
 
 
 def checks(problem: shrinkage.Quadratic) -> list[Check]:

@@ -55,7 +55,7 @@ def maps(alphas: Sequence[float], ridge: Tensor, lasso: Tensor) -> Figure:
         for column, at in enumerate(chosen):
             axes = panels[row, column]
             limit = float(weights[at].abs().max()) or 1.0
-            axes.imshow(weights[at].view(8, 8), cmap=ramp, vmin=-limit, vmax=limit)
+            axes.imshow(weights[at].view(8, 8).numpy(), cmap=ramp, vmin=-limit, vmax=limit)
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"{name}, α = {alphas[at]:.2g}: {int((weights[at] == 0).sum())} zeros", fontsize=9.5)
     return Figure(
