@@ -59,11 +59,11 @@ def checks() -> list[Check]:
             f"{exact:.2f}" == "2.33",
             uneven_stride(7, 3, stride=3) or "",
         ),
-        compared(
-            "Pooling 2×2, stride 2, of 28×28",
-            "14",
-            str(pool_output(28, 2)),
-            "⌊(n−f)/s⌋+1; the size is ours, the formula is printed.",
+        Check(
+            "Pooling, here 2×2 with stride 2 on 28×28",
+            "⌊(n−f)/s⌋+1",
+            f"(28−2)/2+1 = {pool_output(28, 2)}",
+            pool_output(28, 2) == (28 - 2) // 2 + 1,
         ),
         compared("Two 3×3×3 filters: parameters", "56", f"{conv_parameters(3, 3, 2):,}"),
         compared("AlexNet's first layer: parameters", "34,944", f"{conv_parameters(11, 3, 96):,}"),

@@ -205,7 +205,8 @@ def result(name: str, kernel: Kernel, photo: Tensor) -> Figure:
         word(axes, 2.9, top + rows + 0.55, f"times 1/{kernel.divisor}", 9.5, GREY)
     inset = drawing.add_axes((5.9 / 13.2, 0.3 / 7.6, 7.0 / 13.2, 7.0 / 7.6))
     paint(inset, filtered(photo, kernel.weights), signed=name not in SMOOTH)
-    return Figure(drawing, f"{name}: {kernel.purpose}.", f"The photograph under the kernel {name}.")
+    purpose = f"{kernel.purpose[0].upper()}{kernel.purpose[1:]}."
+    return Figure(drawing, purpose, f"The photograph under the kernel {name}.")
 
 
 def picture(name: str, values: Tensor, caption: str, signed: bool) -> Figure:

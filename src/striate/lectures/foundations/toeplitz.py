@@ -92,9 +92,9 @@ def show(setting: Setting) -> Shown:
     by_library = F.conv1d(line[None, None], short.flip(0)[None, None], padding=2)[0, 0]
     checks = [
         Check(
-            "x*h = Ax, small whole numbers",
-            told(by_library[None]),
-            told(by_matrix[None]),
+            "Small whole numbers, drawn above",
+            "x*h = Ax",
+            f"Ax  {told(by_matrix[None])}\nx*h {told(by_library[None])}",
             bool(torch.equal(by_matrix, by_library)),
         )
     ]
