@@ -111,7 +111,7 @@ def show(setting: Setting) -> Shown:
             ),
             Section(
                 "Thousands instead of billions",
-                "Numbers learnt, on a scale where every line is ten times the last.",
+                "Numbers learnt, on a logarithmic scale: each mark is a hundred times the last.",
                 [counts()],
             ),
             Section("Every case", tables=[Table(["layer", "⌊(n + 2p − f) / s⌋ + 1", "side", "printed"], rows)]),

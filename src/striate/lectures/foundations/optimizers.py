@@ -66,7 +66,7 @@ def valley(place: Tensor) -> Tensor:
 
 
 def slope(place: Tensor) -> Tensor:
-    return 0.02 * (place[..., 0] ** 2 + 0.5).sqrt() + 0.5 * place[..., 1] ** 2
+    return 0.02 * ((place[..., 0] ** 2 + 0.5).sqrt() - 0.5**0.5) + 0.5 * place[..., 1] ** 2
 
 
 def bowl(place: Tensor) -> Tensor:

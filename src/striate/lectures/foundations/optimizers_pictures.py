@@ -95,8 +95,7 @@ def heights(surfaces: Mapping[str, Any], found: Mapping[str, Any], names: Mappin
     panels = drawing.subplots(1, len(surfaces))
     for axes, key in zip(panels, surfaces, strict=True):
         for name, title in names.items():
-            lowest = 0.02 * 0.5**0.5 if key == "gentle" else 0.0
-            values = [max(height - lowest, 1e-8) for height in found[key][name]["heights"]]
+            values = [max(height, 1e-8) for height in found[key][name]["heights"]]
             axes.plot(values, color=HUES[name], linewidth=1.7, label=title)
         axes.set(xlabel="steps", yscale="log")
         axes.set_title(surfaces[key].title, fontsize=10.5)

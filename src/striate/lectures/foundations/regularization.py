@@ -179,14 +179,14 @@ def augmented() -> list[PictureCard]:
         "rotate": Augment(rotate=30),
         "shear": Augment(shear=25),
         "scale": Augment(scale=(0.6, 1.5)),
-        "colour and brightness": Augment(colour=0.6),
+        "colour and brightness": Augment(colour=0.5),
         "erase": Augment(erase=1),
         "TrivialAugment": Augment(policy="trivial"),
     }
     photo = photographs()[0]
     cards = [PictureCard(photo, "as it is")]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
+        torch.manual_seed(11)
         for name, augment in kinds.items():
             change = train_transform(augment, Preprocess(size=(200, 200)))
             times = 1 if name == "mirror" else 2
