@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def write_atomic(path: str | Path, content: bytes | str) -> Path:
         os.replace(beside, path)
         sync_folder(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or no folder to be in
+            beside.unlink()
         raise StriateError(
             f"{path}: could not be written ({error.strerror}). What stood there before is untouched."
         ) from None
