@@ -1,8 +1,8 @@
 """AlexNet made LeNet's plan large: five convolutions and three dense layers, 60 million parameters, 1.2 million
 photographs (Krizhevsky, Sutskever & Hinton, NIPS 2012). Rectifiers instead of tanh let it learn several times faster,
-dropout and augmentation kept it from learning its pictures by heart, and local response normalisation (section 3.3)
-let strong maps quiet their neighbours. It halved nothing less than the field: 15.3 % top-5 error, where the next best
-had 26.2 %.
+dropout and augmentation kept it from learning its pictures by heart, and local response normalisation (section 3.3) let
+strong maps quiet their neighbours. It halved nothing less than the field: 15.3 % top-5 error, where the next best had
+26.2 %.
 """
 
 from __future__ import annotations

@@ -73,8 +73,8 @@ def show(setting: Setting) -> Shown:
             "two orders, both taught",
             f"the same values, largest difference {largest:g}",
             largest == 0,
-            "ReLU never changes which of four values is the largest, so the cheaper order, pooling first, is free. With "
-            "average pooling it would not be.",
+            "ReLU never changes which of four values is the largest, so the cheaper order, pooling first, is free. "
+            "With average pooling it would not be.",
         ),
     )
     sections = [

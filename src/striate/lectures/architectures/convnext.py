@@ -1,7 +1,7 @@
 """ConvNeXt asks what a convolutional network lacks against a vision transformer, and changes a ResNet-50 one step at a
-time until nothing is missing (Liu et al., CVPR 2022, arXiv:2201.03545). Patches of 4×4 as the stem, a depthwise 7×7 that
-looks far, an inverted bottleneck that mixes channels, one norm and one activation a block. No attention is left over:
-it ends level with Swin at the same arithmetic.
+time until nothing is missing (Liu et al., CVPR 2022, arXiv:2201.03545). Patches of 4×4 as the stem, a depthwise 7×7
+that looks far, an inverted bottleneck that mixes channels, one norm and one activation a block. No attention is left
+over: it ends level with Swin at the same arithmetic.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def exact_rule() -> dict[float, float]:
     from striate.lectures.networks import counted
 
     costs = {}
-    for phi in (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0):
+    for phi in (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0):
         side = compound(phi)[2]
         costs[phi] = counted("efficientnet", (side, side), phi=phi)[1].multiply_adds
     return {phi: cost / costs[0.0] for phi, cost in costs.items()}

@@ -1,7 +1,7 @@
 """GoogLeNet looks at every place with 1×1, 3×3 and 5×5 filters at once and stacks what they find (Szegedy et al., CVPR
 2015). Done plainly that is dear, so a 1×1 convolution first squeezes the channels: a bottleneck that costs little and
-saves nearly all. Twenty-two layers deep, it has a twelfth of AlexNet's parameters, and two auxiliary classifiers
-half-way down that help it train.
+saves nearly all. Twenty-two layers deep, it has a twelfth of AlexNet's parameters, and two auxiliary classifiers half-
+way down that help it train.
 """
 
 from __future__ import annotations

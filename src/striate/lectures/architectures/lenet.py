@@ -1,6 +1,6 @@
-"""LeNet-5 reads digits by turns of looking and simplifying: 5×5 convolutions find strokes, averages over 2×2 make
-exact places unimportant, and three dense layers decide (LeCun, Bottou, Bengio & Haffner, Proc. IEEE 1998, II.B). Each
-step makes maps smaller and more numerous, from one picture of 32×32 to 16 maps of 5×5. It is the plan of nearly every
+"""LeNet-5 reads digits by turns of looking and simplifying: 5×5 convolutions find strokes, averages over 2×2 make exact
+places unimportant, and three dense layers decide (LeCun, Bottou, Bengio & Haffner, Proc. IEEE 1998, II.B). Each step
+makes maps smaller and more numerous, from one picture of 32×32 to 16 maps of 5×5. It is the plan of nearly every
 network after it, with tanh or sigmoid where later ones have rectifiers.
 """
 
@@ -51,6 +51,7 @@ def show(setting: Setting) -> Shown:
         Check("trained layers", "5", str(len(_trained(rows))), len(_trained(rows)) == 5, "C1, C3, C5, F6 and output."),
     )
     learnt = _trained(rows)
+    convolved = rows["c1"].multiply_adds + rows["c3"].multiply_adds
     volumes = Figure(
         draw_volumes(volumes_of(summary)),
         "What each layer gives: height × width × maps, or a vector.",
@@ -67,7 +68,7 @@ def show(setting: Setting) -> Shown:
             "{:,.0f}".format,
         ),
         f"C5 holds {rows['c5'].parameters / summary.parameters:.0%} of the parameters; "
-        f"C1 and C3 do {(rows['c1'].multiply_adds + rows['c3'].multiply_adds) / summary.multiply_adds:.0%} of the work.",
+        f"C1 and C3 do {convolved / summary.multiply_adds:.0%} of the work.",
         "Bars of parameters and multiply-adds by layer.",
         wide=True,
     )

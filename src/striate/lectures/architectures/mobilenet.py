@@ -1,7 +1,7 @@
-"""A convolution filters and mixes channels at once; a depthwise separable one first filters each channel by itself, then
-mixes them with a 1×1, for 1/C_out + 1/f² of the work (MobileNet V1, Howard et al. 2017). V2 turns the residual block
-inside out (Sandler et al., CVPR 2018): thin maps are handed on, and only inside a block there are many, each filtered
-alone. The thin ends have no activation, since a ReLU would destroy what few channels hold.
+"""A convolution filters and mixes channels at once; a depthwise separable one first filters each channel by itself,
+then mixes them with a 1×1, for 1/C_out + 1/f² of the work (MobileNet V1, Howard et al. 2017). V2 turns the residual
+block inside out (Sandler et al., CVPR 2018): thin maps are handed on, and only inside a block there are many, each
+filtered alone. The thin ends have no activation, since a ReLU would destroy what few channels hold.
 """
 
 from __future__ import annotations

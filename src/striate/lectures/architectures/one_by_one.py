@@ -1,7 +1,7 @@
 """A 1×1 convolution looks at one place and mixes its channels: the same small dense layer at every pixel, a product of
-matrices (Lin, Chen & Yan 2014). Read the other way, a dense layer on a map of h × w is a convolution with a kernel of
-h × w, and a classifier written so takes larger pictures and gives a map of scores (Long, Shelhamer & Darrell, CVPR
-2015). Nothing is learnt anew: the weights are only laid out differently.
+matrices (Lin, Chen & Yan 2014). Read the other way, a dense layer on a map of h × w is a convolution with a kernel of h
+× w, and a classifier written so takes larger pictures and gives a map of scores (Long, Shelhamer & Darrell, CVPR 2015).
+Nothing is learnt anew: the weights are only laid out differently.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ PYTHON = """\
 import torch, striate
 from striate.tasks.detect.sliding import fully_convolutional
 
-conv, x = torch.nn.Conv2d(192, 32, 1, bias=False), torch.rand(1, 192, 28, 28)
-product = conv.weight[:, :, 0, 0] @ x.flatten(2)  # [32, 192] times [192, 784]
-print("1x1 against a product:", float((conv(x).flatten(2) - product).abs().max()))
-lenet = striate.create_model("lenet5", num_classes=10, in_chans=1).eval()
+weights, x = torch.rand(32, 192, 1, 1), torch.rand(1, 192, 28, 28)
+product = weights[:, :, 0, 0] @ x.flatten(2)  # [32, 192] times [192, 784]
+print("1x1 against a product:", float((torch.conv2d(x, weights).flatten(2) - product).abs().max()))
+lenet = striate.create_model("lenet5", num_classes=10, in_chans=1).eval().requires_grad_(False)
 everywhere, image = fully_convolutional(lenet), torch.rand(1, 1, 48, 64)
 print("scores of a 48 x 64 picture:", tuple(everywhere(image).shape))
 print("first window:", float((everywhere(image)[..., 0, 0] - lenet(image[..., :32, :32])).abs().max()))
 """
 
-DENSE = {"lenet5": (1, 32, 32), "alexnet": (3, 224, 224), "vgg11": (3, 224, 224)}
+DENSE = {"lenet5": (1, 32, 32), "alexnet": (3, 224, 224)}
 
 
 def show(setting: Setting) -> Shown:
@@ -42,7 +42,7 @@ def show(setting: Setting) -> Shown:
             f"largest difference {difference:g}",
             difference == 0,
             "Exactly: whole numbers, 192 channels to 32 at 28×28 places, so that no sum is rounded. With real numbers "
-            f"in float32 {rounding:.1g}, since the sums are taken in another order.",
+            f"in float32 the difference is {rounding:.1g}.",
         ),
         Check(
             "28×28×192 by 1×1 to 32 channels",

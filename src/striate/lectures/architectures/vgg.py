@@ -187,7 +187,8 @@ def _groups(steps: tuple[int | str, ...]) -> list[list[int | str]]:
 
 def measured(setting: Setting) -> dict[str, Any]:
     """Each network's counts, milliseconds for one picture (median, taken in turns), and memory."""
-    from striate.costs import find_networks, measure
+    from striate.costs.measure import measure
+    from striate.costs.networks import find_networks
 
     costs = measure(find_networks(COMPARED), batch=1, seconds=SECONDS, progress=setting.say)
     return {cost.network.name: cost.to_dict() for cost in costs}

@@ -1,6 +1,6 @@
-"""Objects of a data set have their own shapes, and a detector learns better from boxes that are like them than from boxes
-picked by hand. YOLOv2 finds them by k-means, but measures distance by 1 - IoU, so that a large box's error counts no
-more than a small one's (Redmon & Farhadi, CVPR 2017, section 2); YOLOv3 takes nine, three for each of its scales.
+"""Objects of a data set have their own shapes, and a detector learns better from boxes that are like them than from
+boxes picked by hand. YOLOv2 finds them by k-means, but measures distance by 1 - IoU, so that a large box's error counts
+no more than a small one's (Redmon & Farhadi, CVPR 2017, section 2); YOLOv3 takes nine, three for each of its scales.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def show(setting: Setting) -> Shown:
 
 
 PAPER = (
-    "The paper's table 1, on PASCAL VOC: five clusters under IoU reach a mean of 61.0, nine anchors picked by hand 60.9, "
-    "five clusters under squared distance 58.7, nine under IoU 67.2."
+    "The paper's table 1, on PASCAL VOC: five clusters under IoU reach a mean of 61.0, nine anchors picked by hand "
+    "60.9, five clusters under squared distance 58.7, nine under IoU 67.2."
 )
 
 
@@ -152,7 +152,9 @@ def section(what: str, found: dict[str, Any]) -> Section:
         f"{what[0].upper()}{what[1:]}: {found['boxes']:,} boxes",
         f"Pictures fitted into {SIDE}×{SIDE}; each point is a box's width and height, coloured by its cluster.",
         [
-            Figure(draw_sizes(found), "Nine clusters, their means as outlines.", "Points of box sizes in nine colours."),
+            Figure(
+                draw_sizes(found), "Nine clusters, their means as outlines.", "Points of box sizes in nine colours."
+            ),
             Figure(draw_curve(found), "What one more anchor gains.", "A rising curve that flattens."),
         ],
         [Table(("anchors", "mean IoU", "under squared distance", "by hand"), rows)],
@@ -188,7 +190,9 @@ def draw_curve(found: dict[str, Any]) -> Drawing:
 
     figure = new_figure(4.4, 4.4)
     axes = plain_axes(figure.add_subplot())
-    axes.plot(range(1, MOST + 1), found["curve"], color=BLUE, marker="o", markersize=5, linewidth=1.6, label="under IoU")
+    axes.plot(
+        range(1, MOST + 1), found["curve"], color=BLUE, marker="o", markersize=5, linewidth=1.6, label="under IoU"
+    )
     counts = [int(count) for count in found["squares"]]
     axes.plot(counts, list(found["squares"].values()), "s", color=ORANGE, markersize=6, label="under squared distance")
     axes.plot(MANY, found["hand"], "D", color=GREY, markersize=6, label="nine picked by hand")

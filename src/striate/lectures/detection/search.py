@@ -1,7 +1,7 @@
-"""Before networks proposed regions themselves, pictures did: selective search cuts a picture into small regions by colour,
-then joins the two neighbours most alike, again and again, until one is left (Uijlings, van de Sande, Gevers & Smeulders,
-IJCV 2013). Every region met on the way is a proposal, so objects of all sizes are among them. Alike means colour,
-texture, small ones first, and no holes; some two thousand boxes hold nearly every object.
+"""Before networks proposed regions themselves, pictures did: selective search cuts a picture into small regions by
+colour, then joins the two neighbours most alike, again and again, until one is left (Uijlings, van de Sande, Gevers &
+Smeulders, IJCV 2013). Every region met on the way is a proposal, so objects of all sizes are among them. Alike means
+colour, texture, small ones first, and no holes; some two thousand boxes hold nearly every object.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def merging(picture: Tensor) -> list[Check]:
             left, top = np.minimum(regions.boxes[one], regions.boxes[other])[:2]
             right, bottom = np.maximum(regions.boxes[one], regions.boxes[other])[2:]
             around = (right - left) * (bottom - top)
-            alike = colour + texture + (1 - both / regions.segments.size) + (1 - (around - both) / regions.segments.size)
+            alike = (
+                colour + texture + (1 - both / regions.segments.size) + (1 - (around - both) / regions.segments.size)
+            )
             if alike > best:
                 best, pair = float(alike), (one, other)
     first = tuple(sorted(hierarchy.merges[0].tolist()))
@@ -192,11 +194,13 @@ def found_objects(found: dict[str, Any]) -> tuple[Check, Section]:
         "nearly every one",
         f"{search[-1]:.0%} overlap one of {found['proposals']:,.0f} by half; random boxes: {random[-1]:.0%}",
         search[-1] > random[-1] and search[-1] > 0.6,
-        f"{found['objects']} objects, of which COCO has many small ones; the paper reports 88 to 99 % on PASCAL VOC, whose "
-        "objects are large.",
+        f"{found['objects']} objects, of which COCO has many small ones; the paper reports 88 to 99 % on PASCAL "
+        "VOC, whose objects are large.",
     )
     rows = [[count, a, b] for count, a, b in zip(COUNTS, search, random, strict=True)]
-    figure = Figure(draw_recall(search, random), "", "Two rising curves, selective search above random boxes.", wide=True)
+    figure = Figure(
+        draw_recall(search, random), "", "Two rising curves, selective search above random boxes.", wide=True
+    )
     return check, Section(
         "Do they hold the objects?",
         "The share of objects that some of the first n boxes overlaps by half.",

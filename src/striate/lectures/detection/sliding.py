@@ -1,7 +1,7 @@
-"""A classifier becomes a detector by looking everywhere: cut out every window, classify each, keep the sure ones. Cut out
-one by one, neighbouring windows compute again what they share; written fully convolutionally, dense layers as kernels,
-one pass over the whole picture gives the scores of all windows at once (OverFeat, Sermanet et al., ICLR 2014). The scores
-are the same, for many times fewer operations.
+"""A classifier becomes a detector by looking everywhere: cut out every window, classify each, keep the sure ones. Cut
+out one by one, neighbouring windows compute again what they share; written fully convolutionally, dense layers as
+kernels, one pass over the whole picture gives the scores of all windows at once (OverFeat, Sermanet et al., ICLR 2014).
+The scores are the same, for many times fewer operations.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from striate.tasks.detect.sliding import fully_convolutional, multiply_adds, sco
 
 line = "conv16k5p0-relu-pool-fc400-relu-fc400-relu"  # the lecture's network: 14 x 14 pixels, 4 classes
 network, image = striate.create_model(line, num_classes=4, image_size=(14, 14)).eval(), torch.rand(1, 3, 28, 28)
-crops = score_crops(network, image, window=14, stride=2)  # [8, 8, 4]
-at_once = fully_convolutional(network)(image)[0].permute(1, 2, 0)
+with torch.inference_mode():
+    crops = score_crops(network, image, window=14, stride=2)  # [8, 8, 4]
+    at_once = fully_convolutional(network)(image)[0].permute(1, 2, 0)
 costs = multiply_adds(network, (3, 28, 28))
 print(f"{costs.windows} windows, largest difference {float((crops - at_once).abs().max()):.1g}, "
       f"{costs.saving:.1f} times fewer multiply-adds")
@@ -60,8 +61,14 @@ def show(setting: Setting) -> Shown:
         f"best class is the same in {photo['agree']:.0%} of the windows."
     )
     rows = [
-        [f"{case['side']}×{case['side']}", f"{case['places']}×{case['places']}", case["crops"], case["one pass"],
-         round(case["crops"] / case["one pass"], 2), f"{case['apart']:.1g}"]
+        [
+            f"{case['side']}×{case['side']}",
+            f"{case['places']}×{case['places']}",
+            case["crops"],
+            case["one pass"],
+            round(case["crops"] / case["one pass"], 2),
+            f"{case['apart']:.1g}",
+        ]
         for case in exact
     ]
     told = () if weights else (missing(WEIGHTS, "what a trained network finds; here its weights are random"),)
@@ -92,9 +99,10 @@ def show(setting: Setting) -> Shown:
                 [
                     Figure(
                         draw_photograph(photo),
-                        "How sure each window is of a space shuttle, drawn at the window's middle." if weights else "Random weights: the maps show only that "
-                        "both ways agree.",
-                        "The photograph of an astronaut before a shuttle, two nearly equal maps of scores, and two bars of cost.",
+                        "How sure each window is of a space shuttle, drawn at the window's middle."
+                        if weights
+                        else "Random weights: the maps show only that both ways agree.",
+                        "The photograph of an astronaut before a shuttle, two nearly equal maps, and two bars of cost.",
                         wide=True,
                     )
                 ],
@@ -213,7 +221,9 @@ def draw_shared() -> Drawing:
     for left, top, colour in ((0, 0, BLUE), (2, 2, ORANGE)):
         axes.add_patch(Rectangle((left, top), 14, 14, facecolor=colour, alpha=0.2, edgecolor="none"))
         axes.add_patch(Rectangle((left, top), 14, 14, facecolor="none", edgecolor=colour, linewidth=1.6))
-    axes.text(8, 8, f"shared: 12×12\nof 14×14, {12 * 12 / (14 * 14):.0%}", ha="center", va="center", fontsize=LETTERS + 1)
+    axes.text(
+        8, 8, f"shared: 12×12\nof 14×14, {12 * 12 / (14 * 14):.0%}", ha="center", va="center", fontsize=LETTERS + 1
+    )
     axes.set(xlim=(-0.4, 16.4), ylim=(16.4, -0.4), aspect="equal")
     axes.set_axis_off()
     return figure

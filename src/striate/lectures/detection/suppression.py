@@ -138,7 +138,6 @@ def overlaps_by_hand(count: int = 60, side: int = 40) -> tuple[float, int]:
 
 def suppressed_by_hand(scenes: int = SCENES, count: int = 100) -> tuple[int, int, float]:
     """In how many random scenes ours keeps what the rule keeps, of how many, and which share of boxes went."""
-    import torch
 
     from striate.tasks.detect.nms import nms
 
@@ -234,7 +233,7 @@ def draw_scene() -> Drawing:
 
     boxes, scores = crowd(3, 21, objects=3, spread=0.07)
     kept = set(nms(boxes, scores, threshold=0.5).tolist())
-    figure = new_figure(9, 3.9)
+    figure = new_figure(9, 3.2)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for index in scores.argsort().tolist():
         box, score = boxes[index].tolist(), float(scores[index])

@@ -20,7 +20,8 @@ PYTHON = """\
 import striate, tempfile
 
 with tempfile.TemporaryDirectory() as folder:
-    model = striate.train("digits", model="(conv32-bn-relu)x2-pool-conv64-bn-relu-gap", epochs=8, out=folder, quiet=True)
+    line = "(conv32-bn-relu)x2-pool-conv64-bn-relu-gap"
+    model = striate.train("digits", model=line, epochs=8, out=folder, quiet=True)
 found = model.robustness("digits:val", only=["shift", "rotation", "occlusion"])
 print(found.sentence)
 for curve in found.curves.values():

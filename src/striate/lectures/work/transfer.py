@@ -1,6 +1,6 @@
-"""A network that has seen a million photographs already knows edges, textures and parts; few pictures are enough to teach
-it something new. Feature extraction freezes its body, computes what it sees of each picture once, and learns only a
-classifier; fine-tuning then lets the body move too, at a lower rate (Yosinski et al., NIPS 2014). On small sets both
+"""A network that has seen a million photographs already knows edges, textures and parts; few pictures are enough to
+teach it something new. Feature extraction freezes its body, computes what it sees of each picture once, and learns only
+a classifier; fine-tuning then lets the body move too, at a lower rate (Yosinski et al., NIPS 2014). On small sets both
 beat the same network trained from scratch, which has too little to learn its filters from.
 """
 
@@ -56,9 +56,7 @@ def show(setting: Setting) -> Shown:
     return Shown(claims(found), (_ways(), results(found)), notes=(NOTE,))
 
 
-NOTE = (
-    "With 40 pictures to judge on, one picture is 2.5 points: `python -m bench transfer` repeats all of it over five seeds."
-)
+NOTE = "With 40 pictures to judge on, one picture is 2.5 points: `python -m bench transfer` repeats it over five seeds."
 
 
 def _ways() -> Section:
