@@ -8,8 +8,7 @@ from striate.lectures.diagrams import Volume
 from striate.tasks.section import Table
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from striate.backbones import Backbone
     from striate.network_summary import Summary
 
 MIB = 2**20
@@ -23,7 +22,7 @@ SHOWN = {
 }
 
 
-def counted(name: str, size: tuple[int, int] | None = None, **arguments: Any) -> tuple[nn.Module, Summary]:
+def counted(name: str, size: tuple[int, int] | None = None, **arguments: Any) -> tuple[Backbone, Summary]:
     """The network of that name on torch's meta device, and what one picture of `size` (its own when not given) costs.
 
     Raises:
@@ -31,13 +30,14 @@ def counted(name: str, size: tuple[int, int] | None = None, **arguments: Any) ->
     """
     import torch
 
-    from striate.backbones import canonical_of, create_model
+    from striate.backbones import Backbone, canonical_of, create_model
     from striate.network_summary import summarize
 
     channels, made_for, classes = canonical_of(name)
     options = {"num_classes": classes, "in_chans": channels, **arguments}
     with torch.device("meta"):
         network = create_model(name, **options)
+    assert isinstance(network, Backbone)
     return network, summarize(network, (1, options["in_chans"], *(size or made_for)))
 
 
@@ -58,7 +58,8 @@ def volumes_of(summary: Summary, leave_out: tuple[str, ...] = ()) -> list[Volume
     for row in summary.rows:
         if row.kind not in SHOWN or row.name in leave_out:
             continue
-        shape = (*row.output[1:], 1, 1)[:3]
+        maps, high, wide = (*row.output[1:], 1, 1)[:3]
+        shape = (maps, high, wide)
         if SHOWN[row.kind] == "pool" and (found[-1].channels, found[-1].height, found[-1].width) == shape:
             continue
         found.append(Volume(row.name, *shape, SHOWN[row.kind]))

@@ -149,8 +149,8 @@ def costs(direct: int, squeeze: int, wide: int) -> Drawing:
         fontsize=LETTERS + 1,
     )
     axes.set_yticks((0, 1), ("5×5 on 192 channels", "1×1 to 16, then 5×5"), fontsize=LETTERS + 1)
-    axes.set(xlim=(0, 135), xlabel="multiplications (M)")
-    axes.xaxis.label.set_size(LETTERS)
+    axes.set_xlim(0, 135)
+    axes.set_xlabel("multiplications (M)", fontsize=LETTERS)
     axes.tick_params(axis="x", labelsize=LETTERS)
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()

@@ -6,8 +6,13 @@ network after it, with tanh or sigmoid where later ones have rectifiers.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from striate.lectures.page import Check, Setting, Shown
 from striate.tasks.section import Figure, Section
+
+if TYPE_CHECKING:
+    from striate.network_summary import LayerRow
 
 PYTHON = """\
 import striate
@@ -86,5 +91,5 @@ def show(setting: Setting) -> Shown:
     )
 
 
-def _trained(rows: dict[str, object]) -> list[str]:
-    return [name for name, row in rows.items() if row.parameters]  # type: ignore[attr-defined]
+def _trained(rows: dict[str, LayerRow]) -> list[str]:
+    return [name for name, row in rows.items() if row.parameters]

@@ -13,8 +13,10 @@ from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, VIOLET, Figure, Sec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
+    from torch import nn
 
     from striate.backbones.nasnet import Plan
+    from striate.network_summary import Summary
 
 PYTHON = """\
 import torch, striate
@@ -102,15 +104,15 @@ def _operations(plan: Plan) -> Table:
     return Table(("", "left", "right"), rows)
 
 
-def _cells(network: object, summary: object) -> Table:
+def _cells(network: nn.Module, summary: Summary) -> Table:
     from striate.backbones.nasnet import REDUCTION, Cell
 
-    found = {row.name: row for row in summary.grouped(1).rows}  # type: ignore[attr-defined]
+    found = {row.name: row for row in summary.grouped(1).rows}
     rows = []
-    for name, module in network.named_children():  # type: ignore[attr-defined]
+    for name, module in network.named_children():
         if isinstance(module, Cell):
             kind = "reduction" if module.plan is REDUCTION else "normal"
-            width = module.conv_1x1.conv.out_channels  # type: ignore[union-attr]
+            width = int(module.conv_1x1.get_submodule("conv").out_channels)  # type: ignore[arg-type]
             rows.append([name, kind, width, len(module.plan.output) * width, found[name].multiply_adds])
     return Table(("cell", "kind", "width", "maps out", "multiply-adds"), rows)
 

@@ -108,7 +108,8 @@ def by_squares(sizes: Tensor, count: int, seed: int = 0) -> Tensor:
     import torch
     from sklearn.cluster import KMeans
 
-    centres = KMeans(count, n_init=10, random_state=seed).fit(sizes.numpy()).cluster_centers_
+    means = KMeans(count, n_init=10, random_state=seed)  # type: ignore[arg-type]
+    centres = means.fit(sizes.numpy()).cluster_centers_
     return torch.from_numpy(centres).to(sizes.dtype)
 
 

@@ -178,5 +178,6 @@ def draw(seconds: dict[str, float]) -> Drawing:
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelsize=LETTERS + 0.5)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("seconds a picture", fontsize=LETTERS)
     return figure

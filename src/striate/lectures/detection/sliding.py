@@ -99,7 +99,7 @@ def show(setting: Setting) -> Shown:
                 [
                     Figure(
                         draw_photograph(photo),
-                        "How sure each window is of a space shuttle, drawn at the window's middle."
+                        "How sure each window is of a space shuttle, drawn at its middle; orange: the surest."
                         if weights
                         else "Random weights: the maps show only that both ways agree.",
                         "The photograph of an astronaut before a shuttle, two nearly equal maps, and two bars of cost.",
@@ -116,13 +116,14 @@ def lecture_network() -> list[dict[str, float]]:
     """The lecture's network on pictures of 16, 28, 56 and 112: both ways, their difference, their multiply-adds."""
     import torch
 
-    from striate.backbones import create_model
+    from striate.backbones import Backbone, create_model
     from striate.tasks.detect.sliding import fully_convolutional, multiply_adds, score_crops
 
     found = []
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
         network = create_model(LINE, num_classes=4, image_size=(14, 14)).eval()
+        assert isinstance(network, Backbone)
         convolutional = fully_convolutional(network).eval()
         for side in (16, 28, 56, 112):
             image = torch.rand(1, 3, side, side)
@@ -172,7 +173,7 @@ def on_photograph(weights: Path | None) -> dict[str, Any]:
 
     import torch
 
-    from striate.backbones import create_model
+    from striate.backbones import Backbone, create_model
     from striate.lectures.real_data import photograph
     from striate.tasks.detect.sliding import fully_convolutional, multiply_adds, score_crops
 
@@ -181,6 +182,7 @@ def on_photograph(weights: Path | None) -> dict[str, Any]:
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
         network = create_model("squeezenet1_0", weights=weights).eval()
+        assert isinstance(network, Backbone)
         convolutional = fully_convolutional(network, WINDOW).eval()
         times: dict[str, list[float]] = {"crops": [], "one pass": []}
         scores: dict[str, Tensor] = {}
@@ -193,7 +195,7 @@ def on_photograph(weights: Path | None) -> dict[str, Any]:
                 else:
                     scores[name] = convolutional(image)[0].permute(1, 2, 0)
                 times[name].append(1000 * (time.perf_counter() - start))
-    costs = multiply_adds(network, tuple(image.shape[1:]), WINDOW)  # type: ignore[arg-type]
+    costs = multiply_adds(network, (3, SIDE, SIDE), WINDOW)
     maps = {name: one.softmax(2)[..., SHUTTLE].tolist() for name, one in scores.items()}
     agree = float((scores["crops"].argmax(2) == scores["one pass"].argmax(2)).float().mean())
     return {
@@ -236,7 +238,7 @@ def draw_costs() -> Drawing:
     from striate.tasks.detect.sliding import multiply_adds
 
     network, _ = counted("squeezenet1_0")
-    costs = [multiply_adds(network, (3, side, side), WINDOW) for side in SIDES]  # type: ignore[arg-type]
+    costs = [multiply_adds(network, (3, side, side), WINDOW) for side in SIDES]
     figure = new_figure(4.8, 3.6)
     axes = plain_axes(figure.add_subplot())
     for name, colour, counts in (
@@ -270,21 +272,22 @@ def draw_photograph(photo: dict[str, Any]) -> Drawing:
     picture = photograph(PHOTO, SIDE).permute(1, 2, 0).numpy()
     figure = new_figure(11, 2.9)
     first, *maps, last = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.05))
-    stride, half = photo["stride"], WINDOW / 2
-    for number, colour in ((0, BLUE), (1, ORANGE), (2, BLUE)):
-        corner = (40 + number * stride, 30)
-        first.add_patch(Rectangle(corner, WINDOW, WINDOW, facecolor="none", edgecolor=colour, linewidth=1.3))
+    stride, half, crops = photo["stride"], WINDOW / 2, photo["maps"]["crops"]
+    rows, columns = len(crops), len(crops[0])
+    best = max(((row, column) for row in range(rows) for column in range(columns)), key=lambda at: crops[at[0]][at[1]])
+    for (row, column), colour in (((0, 0), BLUE), ((0, 1), BLUE), (best, ORANGE)):
+        corner = (column * stride, row * stride)
+        first.add_patch(Rectangle(corner, WINDOW, WINDOW, facecolor="none", edgecolor=colour, linewidth=1.5))
     first.imshow(picture)
     first.set_title(f"{photo['windows']} windows of {WINDOW}", fontsize=LETTERS + 0.5)
     top = max(max(map(max, one)) for one in photo["maps"].values())
     for axes, (name, scores) in zip(maps, photo["maps"].items(), strict=True):
-        rows, columns = len(scores), len(scores[0])
         low, right, bottom = half - stride / 2, half + (columns - 0.5) * stride, half + (rows - 0.5) * stride
         axes.imshow(picture, alpha=0.35)
-        shown = axes.imshow(scores, cmap="magma", vmin=0, vmax=top, extent=(low, right, bottom, low), alpha=0.85)
+        axes.imshow(scores, cmap="magma", vmin=0, vmax=top, extent=(low, right, bottom, low), alpha=0.85)
         axes.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
         axes.set_title(f"{name}: {rows}×{columns} scores", fontsize=LETTERS + 0.5)
-    bar = figure.colorbar(shown, ax=maps, shrink=0.75, aspect=16)
+    bar = figure.colorbar(maps[0].images[-1], ax=maps, shrink=0.75, aspect=16)
     bar.ax.tick_params(labelsize=LETTERS - 1.5)
     for axes in (first, *maps):
         axes.set(xticks=[], yticks=[])
