@@ -188,24 +188,18 @@ def _straight(start: Node, end: Node) -> tuple[tuple[float, float], tuple[float,
 def draw_bars(
     names: Sequence[str],
     panels: Mapping[str, Sequence[float]],
-    told: Callable[[float], str] | Mapping[str, Callable[[float], str]] = "{:,.3g}".format,
+    told: Callable[[float], str] | None = None,
     colours: Sequence[str] | None = None,
     width: float = 10.0,
-    log: bool = False,
 ) -> Drawing:
-    """A panel a quantity, with a bar a name; `told` writes the number behind a bar (by panel, where it differs)."""
+    """A panel a quantity, with a bar a name; `told` writes the number behind a bar, `short` when not given."""
     figure = new_figure(width, 0.75 + 0.3 * len(names))
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, values) in zip(row, panels.items(), strict=True):
-        write = told[title] if isinstance(told, Mapping) else told
         bars = axes.barh(range(len(names)), values, color=list(colours or [BLUE] * len(names)), height=0.66)
-        axes.bar_label(bars, [write(value) for value in values], padding=3, fontsize=LETTERS)
+        axes.bar_label(bars, [(told or short)(value) for value in values], padding=3, fontsize=LETTERS)
         axes.set_title(title, fontsize=LETTERS + 1, loc="left")
-        if log:
-            axes.set_xscale("log")
-            axes.set_xlim(min(values) / 3, max(values) * 30)
-        else:
-            axes.set_xlim(0, 1.45 * max(values))
+        axes.set_xlim(0, 1.45 * max(values))
         axes.set_xticks([], minor=False)
         axes.set_xticks([], minor=True)
         axes.tick_params(axis="y", length=0)
@@ -214,6 +208,11 @@ def draw_bars(
     row[0].set_yticks(range(len(names)), names, fontsize=LETTERS + 0.5)
     row[0].invert_yaxis()
     return figure
+
+
+def short(value: float) -> str:
+    """Three digits, more only before the point: 0.569, 4.09, 138, 4,866."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def new_figure(width: float, height: float) -> Drawing:

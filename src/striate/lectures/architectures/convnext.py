@@ -24,8 +24,6 @@ for name in ("resnet50", "convnext_tiny"):
     print(f"{name}: {table.parameters / 1e6:.1f} M parameters, {table.multiply_adds / 1e9:.2f} G multiply-adds")
 """
 
-Layer = tuple[int, int, int, bool]  # kernel, channels in and out over the block's width times 4, whether depthwise
-
 
 @dataclass(frozen=True)
 class Design:

@@ -64,7 +64,7 @@ def plain_against_residual(
         ),
     ]
     rows = [
-        [name, NETWORKS[name], f"{curve['error'][-1]:.1%}", curve["loss"][-1], round(curve["seconds"])]
+        [name, NETWORKS[name], f"{curve['error'][-1]:.1%}", f"{curve['loss'][-1]:.2f}", round(curve["seconds"])]
         for name, curve in sorted(found.items())
     ]
     heads = ("", "network", "training error", "training loss", "seconds")

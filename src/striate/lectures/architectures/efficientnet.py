@@ -92,15 +92,15 @@ def show(setting: Setting) -> Shown:
     rows = [
         [
             f"B{number}",
-            PHI[number],
-            factors[number].depth,
-            factors[number].width,
+            f"{PHI[number]:g}",
+            f"{factors[number].depth:g}",
+            f"{factors[number].width:g}",
             PAPER_SIZES[number],
             parameters[number],
             costs[number],
-            round(grown[number], 2),
-            round(by_factors[number], 2),
-            round(2 ** PHI[number], 2),
+            f"{grown[number]:.2f}",
+            f"{by_factors[number]:.2f}",
+            f"{2 ** PHI[number]:.2f}",
         ]
         for number in costs
     ]

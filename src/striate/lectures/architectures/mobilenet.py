@@ -79,11 +79,10 @@ def show(setting: Setting) -> Shown:
             "multiply-adds (G)": [lengths[name].multiply_adds / 1e9 for name in LARGER],
             "MB on disk": [lengths[name].parameter_bytes / MIB for name in LARGER],
         },
-        "{:,.3g}".format,
-        [GREY, GREY, BLUE, BLUE],
+        colours=[GREY, GREY, BLUE, BLUE],
     )
     rows = [
-        [name, one.parameters, one.multiply_adds, round(one.parameter_bytes / MIB, 1)]
+        [name, one.parameters, one.multiply_adds, f"{one.parameter_bytes / MIB:.1f}"]
         for name, one in lengths.items()
         if name.startswith("mobile")
     ]

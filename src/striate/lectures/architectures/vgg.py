@@ -110,8 +110,8 @@ def _counts(found: dict[str, Summary], with_norm: dict[str, Summary]) -> Table:
                 continue
             name = COLUMNS[letter] + norm
             layers = sum(row.kind in ("Conv2d", "Linear") for row in counts.rows)
-            size = round(counts.parameter_bytes / MIB, 1)
-            top1 = published_top1(name)
+            size = f"{counts.parameter_bytes / MIB:.1f}"
+            top1 = _percent(published_top1(name))
             rows.append([letter, name, layers, counts.parameters, counts.multiply_adds, size, top1])
     heads = ("column", "network", "layers", "parameters", "multiply-adds", "MB", "published top-1 (%)")
     return Table(heads, rows, "Top-1 of torchvision's weights; nobody published weights of A-LRN and C there.")
@@ -167,9 +167,9 @@ def table_1() -> Drawing:
             brick(column, top, text, ORANGE, 0.18)
         top += 1
     for column, (letter, name) in enumerate(COLUMNS.items()):
-        axes.text(column, -1.1, letter, ha="center", va="center", fontsize=LETTERS + 3)
+        axes.text(column, -1.2, letter, ha="center", va="center", fontsize=LETTERS + 3)
         axes.text(column, -0.68, name, ha="center", va="center", fontsize=LETTERS - 1)
-    axes.set(xlim=(-0.6, 6.5), ylim=(top - 0.4, -1.4))
+    axes.set(xlim=(-0.6, 6.5), ylim=(top - 0.4, -1.55))
     axes.set_axis_off()
     return figure
 
@@ -219,27 +219,36 @@ def compared(costs: dict[str, Any]) -> tuple[Check, Section]:
             "ms a picture": [costs[name]["latency_ms"] for name in names],
             "MB on disk": [costs[name]["file_bytes"] / MIB for name in names],
         },
-        "{:,.3g}".format,
-        [ORANGE if name.startswith("vgg") else BLUE for name in names],
+        colours=[ORANGE if name.startswith("vgg") else BLUE for name in names],
         width=11,
     )
     rows = [
         [
             name,
             costs[name]["parameters"],
-            costs[name]["multiply_adds"],
-            round(costs[name]["latency_ms"], 1),
-            round((costs[name]["memory_bytes"] or 0) / MIB),
-            round(costs[name]["file_bytes"] / MIB, 1),
-            costs[name]["top1"],
+            f"{costs[name]['multiply_adds'] / 1e9:.2f}",
+            f"{costs[name]['latency_ms']:,.1f}",
+            f"{costs[name]['file_bytes'] / MIB:.1f}",
+            f"{(costs[name]['memory_bytes'] or 0) / MIB:,.0f}",
+            _percent(costs[name]["top1"]),
         ]
         for name in names
     ]
-    heads = ("network", "parameters", "multiply-adds", "ms a picture", "peak memory (MB)", "MB", "published top-1 (%)")
+    heads = ("network", "parameters", "G multiply-adds", "ms", "MB", "peak MB", "top-1 (%)")
     return check, Section(
         "VGG against ResNet",
         "Fewer layers are not less work: VGG's first layers run 64 maps at full size, and its first dense layer alone "
         "has 103 million weights.",
         [Figure(bars, "Orange: VGG, blue: ResNet.", "Bars of four costs for six networks.", wide=True)],
-        [Table(heads, rows, "Measured with float32, one picture at a time.")],
+        [
+            Table(
+                heads,
+                rows,
+                "Measured with float32, one picture at a time; peak: weights and inference together. Top-1: published.",
+            )
+        ],
     )
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
