@@ -215,6 +215,16 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def apart(values: dict[str, float], least: float) -> dict[str, float]:
+    """Places of labels beside the ends of lines: at least so far apart, the highest where it is."""
+    places: dict[str, float] = {}
+    above = float("inf")
+    for name, value in sorted(values.items(), key=lambda pair: -pair[1]):
+        above = min(value, above - least)
+        places[name] = above
+    return places
+
+
 def new_figure(width: float, height: float) -> Drawing:
     from matplotlib.figure import Figure as Drawing
 

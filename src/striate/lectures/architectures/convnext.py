@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor, nn
+
 from striate.lectures.page import Check, Setting, Shown
 from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, VIOLET, Figure, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
-    from torch import nn
 
 PYTHON = """\
 import striate
@@ -150,9 +152,6 @@ def multiply_adds(design: Design, size: int = 224, classes: int = 1000) -> int:
 
 def skeleton(design: Design, classes: int) -> nn.Module:
     """A network of a design with nothing but what counts: convolutions, poolings, the classifier."""
-    import torch
-    from torch import nn
-
     with torch.device("meta"):
         first = design.widths[0] if design.separate or design.inner > 1 else design.widths[0] // 4
         layers: list[nn.Module] = []
@@ -174,8 +173,6 @@ def skeleton(design: Design, classes: int) -> nn.Module:
 
 def block(design: Design, channels: int, width: int, stride: int) -> nn.Module:
     """Three convolutions, and a projection beside them where the shape changes."""
-    from torch import nn
-
     inner, kernel = int(design.inner * width), design.kernel
     if design.first:
         way = [
@@ -192,23 +189,19 @@ def block(design: Design, channels: int, width: int, stride: int) -> nn.Module:
         ]
     if channels == width and stride == 1:
         return nn.Sequential(*way)
-    return _Projected(nn.Sequential(*way), nn.Conv2d(channels, width, 1, stride))
+    return Projected(nn.Sequential(*way), nn.Conv2d(channels, width, 1, stride))
 
 
-def _Projected(way: nn.Module, around: nn.Module) -> nn.Module:
-    from torch import Tensor, nn
+class Projected(nn.Module):
+    """Two ways from the same input, added up."""
 
-    class Projected(nn.Module):
-        """Two ways from the same input, added up."""
+    def __init__(self, way: nn.Module, around: nn.Module) -> None:
+        super().__init__()
+        self.way, self.around = way, around
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.way, self.around = way, around
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.way(x) + self.around(x)
-
-    return Projected()
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, width, H / stride, W / stride]"""
+        return self.way(x) + self.around(x)
 
 
 def draw_steps(found: dict[str, int]) -> Drawing:
@@ -237,8 +230,6 @@ def draw_steps(found: dict[str, int]) -> Drawing:
 
 
 def draw_blocks() -> Drawing:
-    from torch import nn
-
     from striate.lectures.architectures.resnet import block_graph
     from striate.lectures.diagrams import Edge, Node, draw_graph, new_figure
     from striate.lectures.networks import counted

@@ -129,21 +129,26 @@ def link_some(source: Path, where: Path, pictures: int, judged: int) -> None:
 
 def draw(found: dict[str, dict[str, Any]]) -> Drawing:
     """Figure 6 of the paper: plain left, residual right."""
-    from striate.lectures.diagrams import LETTERS, new_figure, plain_axes
+    from striate.lectures.diagrams import LETTERS, apart, new_figure, plain_axes
 
     figure = new_figure(9, 3.6)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, kind in zip(panels, ("plain", "residual"), strict=True):
+        plain_axes(axes)
+        ends: dict[str, float] = {}
         for depth, colour in (("20", BLUE), ("56", ORANGE)):
             error = [100 * value for value in found[f"{kind}-{depth}"]["error"]]
-            epochs = range(1, len(error) + 1)
-            axes.plot(epochs, error, color=colour, linewidth=2.2 if depth == "56" else 1.4)
-            axes.text(len(error) + 0.25, error[-1], f"{depth} layers\n{error[-1]:.0f} %", va="center", fontsize=LETTERS)
+            count = len(error)
+            axes.plot(range(1, count + 1), error, color=colour, linewidth=2.2 if depth == "56" else 1.4)
+            ends[depth] = error[-1]
+        for depth, place in apart({depth: max(end, 9.5) for depth, end in ends.items()}, 5.5).items():
+            told = f"{depth} layers: {ends[depth]:.0f} %"
+            axes.text(count + 0.3, place, told, va="center", fontsize=LETTERS)
         axes.axhline(90, color=GREY, linewidth=0.8, linestyle=":")
+        axes.text(count * 1.36, 90.5, "guessing", fontsize=LETTERS - 1, va="bottom", ha="right")
         axes.set_title(kind, fontsize=LETTERS + 2, loc="left")
         axes.set_xlabel("epoch", fontsize=LETTERS)
-        axes.set(ylim=(0, 100), xlim=(0.5, len(error) * 1.2 + 1))
-        plain_axes(axes)
+        axes.set(ylim=(0, 100), xlim=(0.5, count * 1.37))
+        axes.set_xticks([1, *range(5, count + 1, 5)])
     panels[0].set_ylabel("training error (%)", fontsize=LETTERS)
-    panels[0].text(1, 91, "guessing", fontsize=LETTERS - 1, va="bottom")
     return figure

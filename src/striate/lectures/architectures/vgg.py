@@ -244,7 +244,7 @@ def compared(costs: dict[str, Any]) -> tuple[Check, Section]:
             Table(
                 heads,
                 rows,
-                "Measured with float32, one picture at a time; peak: weights and inference together. Top-1: published.",
+                "Measured in float32, a picture at a time; peak: weights and inference. Top-1: published.",
             )
         ],
     )

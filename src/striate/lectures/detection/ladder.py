@@ -71,7 +71,7 @@ def show(setting: Setting) -> Shown:
             ("Faster R-CNN", "YOLOv3", "slower", 1, ""),
         )
     ]
-    rows = [[name, round(seconds[name], 4), round(seconds[name] / last, 1), WORK[name]] for name in names]
+    rows = [[name, f"{seconds[name]:.3f}", f"{seconds[name] / last:.1f}", WORK[name]] for name in names]
     return Shown(
         tuple(checks),
         (

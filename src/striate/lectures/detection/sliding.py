@@ -66,7 +66,7 @@ def show(setting: Setting) -> Shown:
             f"{case['places']}×{case['places']}",
             case["crops"],
             case["one pass"],
-            round(case["crops"] / case["one pass"], 2),
+            f"{case['crops'] / case['one pass']:.2f}",
             f"{case['apart']:.1g}",
         ]
         for case in exact

@@ -141,7 +141,7 @@ def claims(found: dict[str, Any]) -> tuple[Check, ...]:
 
 def results(found: dict[str, Any]) -> Section:
     rows = [
-        [name.rpartition("-")[0], int(name.rpartition("-")[2]), one["curve"][-1], round(one["seconds"], 1)]
+        [name.rpartition("-")[0], int(name.rpartition("-")[2]), f"{one['curve'][-1]:.1%}", f"{one['seconds']:.1f}"]
         for name, one in found.items()
     ]
     return Section(
@@ -160,7 +160,7 @@ def results(found: dict[str, Any]) -> Section:
 
 
 def draw(found: dict[str, Any]) -> Drawing:
-    from striate.lectures.diagrams import LETTERS, new_figure, plain_axes
+    from striate.lectures.diagrams import LETTERS, apart, new_figure, plain_axes
 
     counts = sorted({int(name.rpartition("-")[2]) for name in found})
     figure = new_figure(9, 3.3)
@@ -184,13 +184,3 @@ def draw(found: dict[str, Any]) -> Drawing:
         axes.set_xticks(range(1, epochs + 1))
     panels[0].set_ylabel("accuracy (%)", fontsize=LETTERS)
     return figure
-
-
-def apart(values: dict[str, float], least: float) -> dict[str, float]:
-    """Places of labels beside the ends of lines: at least so far apart, the highest where it is."""
-    places: dict[str, float] = {}
-    above = float("inf")
-    for name, value in sorted(values.items(), key=lambda pair: -pair[1]):
-        above = min(value, above - least)
-        places[name] = above
-    return places
