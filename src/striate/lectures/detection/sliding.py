@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 PYTHON = """\
 import torch, striate
 from striate.tasks.detect.sliding import fully_convolutional, multiply_adds, score_crops
-
 line = "conv16k5p0-relu-pool-fc400-relu-fc400-relu"  # the lecture's network: 14 x 14 pixels, 4 classes
 network, image = striate.create_model(line, num_classes=4, image_size=(14, 14)).eval(), torch.rand(1, 3, 28, 28)
 with torch.inference_mode():
     crops = score_crops(network, image, window=14, stride=2)  # [8, 8, 4]
     at_once = fully_convolutional(network)(image)[0].permute(1, 2, 0)
 costs = multiply_adds(network, (3, 28, 28))
-print(f"{costs.windows} windows, largest difference {float((crops - at_once).abs().max()):.1g}, "
-      f"{costs.saving:.1f} times fewer multiply-adds")
+print(costs.windows, "windows, largest difference", float((crops - at_once).abs().max()))
+print(f"{costs.saving:.1f} times fewer multiply-adds")
 """
 
 LINE = "conv16k5p0-relu-pool-fc400-relu-fc400-relu"

@@ -177,7 +177,7 @@ def draw(found: dict[str, Any]) -> Drawing:
                 axes.plot(range(1, len(curve) + 1), curve, color=COLOURS[way], marker="o", markersize=4, linewidth=1.6)
         for way, place in apart(ends, 5.0).items():
             axes.text(epochs + 0.25, place, f"{way} {ends[way]:.0f} %", va="center", fontsize=LETTERS)
-        axes.axhline(50, color=GREY, linewidth=0.8, linestyle=":")
+        axes.plot((0.6, epochs), (50, 50), color=GREY, linewidth=0.8, linestyle=":")
         axes.set_title(f"{count} pictures a class", fontsize=LETTERS + 1, loc="left")
         axes.set_xlabel("epoch", fontsize=LETTERS)
         axes.set(ylim=(30, 102), xlim=(0.6, epochs * 1.42))
