@@ -7,12 +7,15 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from striate.report.figures import curves, embed, thumbnail
 from striate.tasks.section import PictureCard, Section
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TILES = 4  # big numbers at the top
 
@@ -43,15 +46,7 @@ def page(
     kind: str = "report",
 ) -> str:
     """The whole page as HTML; the arguments are those of `write_report`, `kind` is what the page calls itself."""
-    from jinja2 import Environment, PackageLoader
-
-    house = Environment(
-        loader=PackageLoader("striate", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    house.filters |= {"number": show_number, "paragraphs": paragraphs, "sort_key": sort_key, "slug": slug}
-    house.globals |= {"embed": embed, "card": show_card}
-    fingerprint = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    return house.get_template("template.html.j2").render(
+    return environment().get_template("template.html.j2").render(
         title=title,
         kind=kind,
         facts=facts,
@@ -63,9 +58,23 @@ def page(
         recipe=recipe_yaml.strip(),
         commands=commands,
         notes=notes,
-        script=Markup(SCRIPT),
-        script_hash=fingerprint,
     )
+
+
+def environment(*rooms: str) -> Environment:
+    """Where templates come from: the report's room, and others that include its style and parts."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader
+
+    house = Environment(
+        loader=ChoiceLoader([PackageLoader("striate", room) for room in ("report", *rooms)]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    house.filters |= {"number": show_number, "paragraphs": paragraphs, "sort_key": sort_key, "slug": slug}
+    fingerprint = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    house.globals |= {"embed": embed, "card": show_card, "script": Markup(SCRIPT), "script_hash": fingerprint}
+    return house
 
 
 def tiles(full: dict[str, Any]) -> list[dict[str, str]]:

@@ -1,0 +1,1 @@
+"""Part A: what a convolutional network is made of."""
