@@ -21,10 +21,17 @@ class Method(NamedTuple):
 
 # a new explanation: its file, and its line here
 METHODS: dict[str, Method] = {
-    "gradcam": Method("attribution:explain_gradcam", "pictures", "which regions speak for a class (Grad-CAM)"),
-    "guided": Method("attribution:explain_guided", "pictures", "guided backpropagation, and with Grad-CAM's regions"),
-    "integrated": Method("attribution:explain_integrated", "pictures", "integrated gradients"),
-    "occlusion": Method("attribution:explain_occlusion", "pictures", "how the score falls where a patch is covered"),
+    "gradcam": Method("attribution_pages:explain_gradcam", "pictures", "which regions speak for a class (Grad-CAM)"),
+    "guided": Method(
+        "attribution_pages:explain_guided", "pictures", "guided backpropagation, and with Grad-CAM's regions"
+    ),
+    "integrated": Method("attribution_pages:explain_integrated", "pictures", "integrated gradients"),
+    "occlusion": Method(
+        "attribution_pages:explain_occlusion", "pictures", "how the score falls where a patch is covered"
+    ),
+    "saliency": Method(
+        "attribution_pages:explain_saliency", "pictures", "the gradient, the mean of noisy copies (SmoothGrad)"
+    ),
     "sanity": Method("sanity:explain_sanity", "pictures", "are the explanations themselves to be believed?"),
     "filters": Method("filters:explain_filters", "network", "the filters of the first layer"),
     "features": Method("filters:explain_features", "pictures", "feature maps, layer by layer"),
@@ -44,23 +51,41 @@ def explain(model: Any, sources: Any = None, how: str = "gradcam", **options: An
     Raises:
         UsageError: no such method or option, or it needs pictures or data that are not given.
     """
+    from dataclasses import replace
     from importlib import import_module
 
     from striate.errors import UsageError, did_you_mean
     from striate.explain.explanation import Request
 
-    if how not in METHODS:
-        raise UsageError(
-            f'no explanation is called "{how}"; there are {", ".join(METHODS)}.{did_you_mean(how, METHODS)}'
-        )
-    method = METHODS[how]
-    if method.needs != "network" and sources is None:
-        what = "pictures" if method.needs == "pictures" else "a data set"
-        raise UsageError(f"{how} needs {what}: name files, or a data set as for striate train")
+    check(how, sources is not None)
     unknown = set(options) - set(Request.__dataclass_fields__)
     if unknown:
         name = min(unknown)
         raise UsageError(f'no option "{name}".{did_you_mean(name, Request.__dataclass_fields__)}')
-    module, _, name = method.function.partition(":")
+    module, _, name = METHODS[how].function.partition(":")
     function: Callable[[Any, Request], Explanation] = getattr(import_module(f"striate.explain.{module}"), name)
-    return function(model, Request(sources, **options))
+    explanation = function(model, Request(sources, **options))
+    facts = {"model": repr(model), **explanation.facts}
+    given = [repr(sources)] if isinstance(sources, str) else [] if sources is None else ["sources"]
+    call = ", ".join([*given, f"how={how!r}", *(f"{key}={value!r}" for key, value in options.items() if key != "say")])
+    return replace(explanation, facts=facts, commands=explanation.commands or [f"model.explain({call})"])
+
+
+def check(how: str, has_sources: bool) -> None:
+    """Refuse what cannot be, before anything is loaded.
+
+    Raises:
+        UsageError: no such method, or it needs pictures or data that are not given.
+    """
+    from striate.errors import UsageError, did_you_mean
+
+    if how not in METHODS:
+        raise UsageError(
+            f'no explanation is called "{how}"; there are {", ".join(METHODS)}.{did_you_mean(how, METHODS)}'
+        )
+    needs = METHODS[how].needs
+    if needs != "network" and not has_sources:
+        what = (
+            "pictures: name files, or a folder" if needs == "pictures" else "a data set: name one as for striate train"
+        )
+        raise UsageError(f"{how} needs {what}")

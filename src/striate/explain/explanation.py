@@ -40,6 +40,14 @@ class Request:
     seed: int = 0
     say: Callable[[str], None] = field(default=lambda line: None, repr=False)
 
+    def __post_init__(self) -> None:
+        for name in ("limit", "steps"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise UsageError(f"{name} must be a whole number from 1, not {value!r}")
+        if self.epsilon is not None and not 0 <= self.epsilon <= 1:
+            raise UsageError(f"epsilon is of pixels in 0..1, not {self.epsilon!r}")
+
 
 @dataclass(frozen=True)
 class Explanation:

@@ -199,6 +199,16 @@ class Localize(Task):
         corners = torch.minimum(corners.clamp(min=0), limits)
         return torch.cat((corners.flatten(1), presence, which), 1)
 
+    def answered(self, outputs: LocalizeOutputs) -> Tensor:
+        assert isinstance(outputs.values, Tensor)
+        return outputs.values[:, 5:].argmax(1)
+
+    def evidence(self, outputs: LocalizeOutputs, label: int | None = None) -> Tensor:
+        """That an object is there, and that it is of the class: the sum of both outputs."""
+        assert isinstance(outputs.values, Tensor)
+        values = outputs.values.float()
+        return values[:, 0] + (values[:, 5:].amax(1) if label is None else values[:, 5 + label])
+
     def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
         """The threshold with the most pictures right; the nearest to a half among equals, or where all have objects."""
         if bool((targets[:, 0, 4] >= 0).all()):

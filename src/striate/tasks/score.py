@@ -107,6 +107,14 @@ class Score(Task):
 
         return {"loss": outputs.total(one) if isinstance(outputs, WithAuxiliary) else one(outputs)}
 
+    def answered(self, outputs: Tensor) -> Tensor:
+        return torch.full((len(outputs),), -1)
+
+    def evidence(self, outputs: Tensor, label: int | None = None) -> Tensor:
+        """The mean grade; of a grade its logit."""
+        outputs = outputs.float()
+        return outputs.softmax(1) @ self.grades.to(outputs.device) if label is None else outputs[:, label]
+
     def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
         """Nothing: the loss already punishes a spread that is not the voters'."""
 

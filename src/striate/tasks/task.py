@@ -104,6 +104,22 @@ class Task(Protocol):
         the pictures as they were read, whose heights and widths are `sizes`, int64 [B, 2]."""
         return outputs.float().cpu()
 
+    def answered(self, outputs: Any) -> Tensor:
+        """int64 [B]: the class a network's outputs speak for most; -1 where they speak for none in particular."""
+        return outputs.argmax(1)
+
+    def evidence(self, outputs: Any, label: int | None = None) -> Tensor:
+        """float [B]: how much a network's outputs speak for a class, differentiable; what explanations explain.
+
+        Args:
+            outputs: as the network gives them.
+            label: the class; None: whatever is answered, each picture its own.
+
+        Raises:
+            UsageError: this network gives nothing that could be explained so.
+        """
+        return outputs.float().amax(1) if label is None else outputs[:, label].float()
+
     def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
         """Set what decoding needs (temperature, thresholds) from settled outputs on the validation split."""
         ...

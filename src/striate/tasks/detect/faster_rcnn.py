@@ -22,7 +22,7 @@ from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode
 from striate.tasks.detect.fpn import PyramidBackbone, reductions_of
 from striate.tasks.detect.matching import BETWEEN, match_anchors
 from striate.tasks.detect.nms import nms
-from striate.tasks.detect.outputs import LIMIT, Learnt, stack_detections
+from striate.tasks.detect.outputs import LIMIT, Learnt, log_odds, padded, stack_detections
 from striate.tasks.detect.roi_align import pooled
 from striate.tasks.detect.rpn import BETA, Proposals, RegionProposalNetwork, Truth, balanced, rows
 
@@ -91,6 +91,10 @@ class Regions:
 
     def losses(self, targets: Tensor) -> dict[str, Tensor]:
         return {}
+
+    def evidence(self) -> Tensor:
+        odds = log_odds(self.logits.log_softmax(1)[:, 1:])  # [R, classes]
+        return padded([odds[self.rois[:, 0] == index] for index in range(self.batch)])
 
     @torch.no_grad()
     def detections(self, limit: int = LIMIT) -> Tensor:

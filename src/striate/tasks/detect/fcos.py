@@ -20,7 +20,7 @@ from torchvision.ops import batched_nms, complete_box_iou_loss, generalized_box_
 from striate.data.sample import PLAIN
 from striate.tasks.detect.alignment import align
 from striate.tasks.detect.fpn import Extra, PyramidBackbone, reductions_of
-from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, stack_detections
+from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, log_odds, stack_detections
 
 Assignment = Literal["centre", "aligned"]
 
@@ -226,6 +226,11 @@ class CellOutputs:
         areas = (x2 - x1) * (y2 - y1)
         best, index = (near / areas).max(1)
         return torch.where(best > 1e-5, index, -1)
+
+    def evidence(self) -> Tensor:
+        if self.centreness is None:
+            return self.logits
+        return log_odds((F.logsigmoid(self.logits) + F.logsigmoid(self.centreness)[..., None]) / 2)
 
     def detections(self, limit: int = LIMIT) -> Tensor:
         height, width = self.size

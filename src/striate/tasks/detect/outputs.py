@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from striate.data.sample import PLAIN, Objects
 
@@ -37,6 +39,17 @@ class Outputs(Protocol):
         """float32 [B, limit, 6] after non-maximum suppression, in pixels of the pictures the network saw."""
         ...
 
+    def evidence(self) -> Tensor:
+        """[B, N, C]: how much each of N candidates speaks for each class, before any suppression; differentiable.
+
+        It rises with the score of the detection that the candidate would be. Where scores are probabilities it is the
+        logarithm of their odds. -inf where a picture has fewer candidates than others, or the class is no candidate's.
+
+        Raises:
+            UsageError: the detector does not look at the whole picture at once.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learnt:
@@ -49,6 +62,20 @@ class Learnt:
 
     def detections(self, limit: int = LIMIT) -> Tensor:
         raise RuntimeError("in training this detector gives losses only: call eval() first, and pass images alone")
+
+    def evidence(self) -> Tensor:
+        return self.detections()
+
+
+def log_odds(logarithm: Tensor) -> Tensor:
+    """log(p / (1 - p)) of log p, with a gradient for p near 1 too."""
+    return logarithm - (-logarithm.expm1()).clamp(min=1e-30).log()
+
+
+def padded(rows: Sequence[Tensor]) -> Tensor:
+    """[B, N, C] of [n, C], those with fewer rows filled up by -inf; N at least 1."""
+    most = max(1, *(len(row) for row in rows))
+    return torch.stack([F.pad(row, (0, 0, 0, most - len(row)), value=-inf) for row in rows])
 
 
 def collate_objects(targets: Sequence[Objects | None], rows: int | None = None) -> Tensor:

@@ -87,9 +87,11 @@ class RCNN(nn.Module):
         size = (images.shape[2], images.shape[3])
         if len(rows) == 0:
             empty = images.new_zeros(0, self.classes.out_features)
-            return Judged(empty, images.new_zeros(0, self.boxes.out_features), proposed, size)
+            return Judged(empty, images.new_zeros(0, self.boxes.out_features), proposed, size, alone=True)
         found = [self.judged(self.backbone(self.warp(images, part))) for part in rows.split(CHUNK)]
-        return Judged(torch.cat([one for one, _ in found]), torch.cat([one for _, one in found]), proposed, size)
+        return Judged(
+            torch.cat([one for one, _ in found]), torch.cat([one for _, one in found]), proposed, size, alone=True
+        )
 
     def judged(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [R, 1 + C] and codes [R, 4 (1 + C)]."""

@@ -18,8 +18,9 @@ from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, remove_sm
 
 from striate.backbones import Backbone, FeatureList, create_model
 from striate.data.sample import PLAIN
+from striate.errors import UsageError
 from striate.tasks.detect.boxes import decode_boxes, encode_boxes
-from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, stack_detections
+from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, padded, stack_detections
 
 FOREGROUND = 0.25  # of the regions learnt, at most (Fast R-CNN, section 2.3)
 OVERLAP = 0.5  # IoU from which a region is its object's
@@ -40,15 +41,28 @@ class Regions:
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
     """Outputs in evaluation: of all regions of the batch, scores [R, 1 + C] in 0..1 and codes [R, 4 (1 + C)];
-    `regions` are the [r, 4] of each picture; `size` is (height, width) of the pictures."""
+    `regions` are the [r, 4] of each picture; `size` is (height, width) of the pictures; `alone`: the network saw each
+    region by itself."""
 
     scores: Tensor
     codes: Tensor
     regions: Sequence[Tensor]
     size: tuple[int, int]
+    alone: bool = False
 
     def losses(self, targets: Tensor) -> dict[str, Tensor]:
         return {}
+
+    def evidence(self) -> Tensor:
+        if self.alone:
+            raise UsageError(
+                "this detector looks at each region by itself, so no map of the whole picture explains it: "
+                "take fast_rcnn, faster_rcnn, fcos or a yolo"
+            )
+        scores = self.scores[:, 1:]
+        others = self.scores @ (1 - torch.eye(self.scores.shape[1]).to(self.scores))[:, 1:]  # not 1 - score: precise
+        odds = scores.clamp(min=1e-30).log() - others.clamp(min=1e-30).log()
+        return padded(odds.split([len(one) for one in self.regions]))
 
     def detections(self, limit: int = LIMIT) -> Tensor:
         return stack_detections(*judge(self.scores, self.codes, self.regions, self.size, limit), limit)

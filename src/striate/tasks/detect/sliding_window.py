@@ -45,6 +45,9 @@ class Windows:
     def losses(self, targets: Tensor) -> dict[str, Tensor]:
         return {}
 
+    def evidence(self) -> Tensor:
+        raise UsageError("this detector slides a classifier over pictures: train that one on crops, and explain it")
+
     def detections(self, limit: int = LIMIT) -> Tensor:
         kept: list[tuple[Tensor, Tensor, Tensor]] = []
         for boxes, scores, labels in self.found:

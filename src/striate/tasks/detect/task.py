@@ -173,6 +173,14 @@ class Detect(Task):
         boxes = corners.clamp(min=0).minimum(bounds).reshape(len(found), -1, 4)
         return torch.cat((boxes * (found[..., 5:] >= 0), found[..., 4:]), -1)
 
+    def answered(self, outputs: Outputs) -> Tensor:
+        return outputs.evidence().amax(1).argmax(1)
+
+    def evidence(self, outputs: Outputs, label: int | None = None) -> Tensor:
+        """Of the strongest detection (of the class): as `Outputs.evidence`; -inf where there is no candidate."""
+        candidates = outputs.evidence()
+        return candidates.amax((1, 2)) if label is None else candidates[..., label].amax(1)
+
     def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
         """The threshold of each class that gives the best F1 on these pictures."""
         metrics = DetectionMetrics(self.classes)

@@ -80,6 +80,10 @@ class YOLOv1Outputs:
         parts = {name: part / len(targets) for name, part in parts.items()}
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
+    def evidence(self) -> Tensor:
+        chances = self.predictions[..., 4:].clamp(min=0) * self.classes.clamp(min=0)[..., None, :]
+        return chances.flatten(1, 3)  # cells answer linearly: the scores themselves
+
     def detections(self, limit: int = LIMIT) -> Tensor:
         """[B, limit, 6]: score is Pr(class | object) · confidence (equation 1)."""
         height, width = self.picture

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from striate.tasks.detect.boxes import box_loss, iou
 from striate.tasks.detect.nms import nms
-from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, stack_detections
+from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, log_odds, stack_detections
 
 IGNORED = 0.5  # paper, section 2.1: predictions that overlap an object more are no background
 RATIO = 4.0  # improved: the size formula's reach
@@ -73,6 +73,9 @@ class YOLOv3Outputs:
         solid = (boxes[:, 2:] > boxes[:, :2]).all(1)
         judge = paper_losses if self.loss == "paper" else improved_losses
         return judge(self, pictures[solid], boxes[solid], labels[solid])
+
+    def evidence(self) -> Tensor:
+        return log_odds(F.logsigmoid(self.logits[..., 4:5]) + F.logsigmoid(self.logits[..., 5:]))
 
     def detections(self, limit: int = LIMIT) -> Tensor:
         """[B, limit, 6]: score is objectness · class probability; a box may be of several classes."""

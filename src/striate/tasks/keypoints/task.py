@@ -173,6 +173,25 @@ class Keypoints(Task):
         pixels = (points * points.new_tensor([width, height])).cpu()
         return torch.cat((to_picture(pixels, sizes.cpu(), preprocess), sure.cpu()[..., None]), 2)
 
+    def answered(self, outputs: PointOutputs) -> Tensor:
+        given = outputs.points if outputs.points is not None else outputs.maps
+        assert given is not None
+        return torch.full((len(given),), -1)
+
+    def evidence(self, outputs: PointOutputs, label: int | None = None) -> Tensor:
+        """The peak of a point's map, of a soft one the logarithm of its share; without a label the mean of all points.
+
+        Raises:
+            UsageError: the network gives coordinates only.
+        """
+        if outputs.maps is None:
+            raise UsageError(
+                "coordinates alone do not say what speaks for them: explain a model with the head soft or heatmap"
+            )
+        maps = outputs.maps.float().flatten(2)
+        peaks = (maps if outputs.points is None else maps.log_softmax(2)).amax(2)  # [B, K]
+        return peaks.mean(1) if label is None else peaks[:, label]
+
     def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
         """Nothing: every point is always given."""
 
