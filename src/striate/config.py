@@ -111,6 +111,12 @@ class Recipe(Settings):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the truth spread over all classes")
     mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: none")
     cutmix: float = Field(default=0.0, ge=0, description="alpha of the Beta distribution; 0: none")
+    adversarial: float = Field(
+        default=0.0, ge=0, lt=1, description="train on adversaries: the most a pixel of 0..1 is changed; 0: none"
+    )
+    adversarial_steps: int = Field(
+        default=1, ge=1, description="1: fast gradient sign from a random start; more: projected gradient descent"
+    )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="rare classes weigh more in the loss"
     )

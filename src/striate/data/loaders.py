@@ -191,9 +191,13 @@ class Split:
         order = epoch_order(len(self), self.seed, epoch, weights)
         yield from self._iterate(batch_rows(order, batch, rank, world), epoch, start, rank)
 
-    def in_order(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """Every sample once, in order, for judging; with several processes, each its share of every batch."""
-        rows = batch_rows(torch.arange(len(self)), batch, rank, world, keep_rest=True)
+    def in_order(self, batch: int, rank: int = 0, world: int = 1, every: int = 1) -> Iterator[Batch]:
+        """Every sample once, in order, for judging; with several processes, each its share of every batch.
+
+        Args:
+            every: only the first of each so many.
+        """
+        rows = batch_rows(torch.arange(0, len(self), every), batch, rank, world, keep_rest=True)
         yield from self._iterate([row for row in rows if row], 0, 0)
 
     def _iterate(self, rows: list[list[int]], epoch: int, start: int, rank: int = 0) -> Iterator[Batch]:

@@ -41,7 +41,7 @@ METHODS: dict[str, Method] = {
     "dissect": Method("dissection_page:explain_dissect", "data", "units matched with concepts of segmented pictures"),
     "landscape": Method("landscape:explain_landscape", "data", "the loss around the weights, filter-normalised"),
     "adversary": Method("adversary:explain_adversary", "pictures", "noise nobody sees that changes the answer"),
-    "epsilons": Method("adversary:explain_epsilons", "data", "accuracy under FGSM and PGD against their strength"),
+    "epsilons": Method("epsilons:explain_epsilons", "data", "accuracy under FGSM and PGD against their strength"),
 }
 
 

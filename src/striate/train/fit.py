@@ -12,6 +12,7 @@ from striate.data.reader import read_sample
 from striate.errors import StriateError
 from striate.evaluate import judging_batch
 from striate.model_file import read_model, write_model
+from striate.train.adversarial import under_attack
 from striate.train.job import Job, make_split, prepare, save
 from striate.train.loop import across_processes, outputs_of, train_epoch
 from striate.train.progress import TrainingProgress
@@ -41,7 +42,7 @@ def run_epochs(job: Job) -> None:
     """All epochs that are left; each ends with validation, a row of history, and a checkpoint."""
     trainer, recipe, place = job.trainer, job.recipe, job.trainer.place
     steps = trainer.schedule.steps_per_epoch * recipe.accumulate
-    progress = TrainingProgress(recipe.epochs, steps, job.task.metrics().best, job.quiet or not job.leads)
+    progress = TrainingProgress(recipe.epochs, steps, deciding(job), job.quiet or not job.leads)
     for note in job.notes:
         progress.say(note)
     if place.step:
@@ -131,11 +132,13 @@ def stopped_early(job: Job) -> bool:
 
 def end_epoch(job: Job, progress: TrainingProgress, seconds: float, seen: int) -> None:
     """Validate, keep the weights if they are the best so far, write the row, move to the next epoch."""
-    trainer, place = job.trainer, job.trainer.place
+    trainer, recipe, place = job.trainer, job.recipe, job.trainer.place
     judged = outputs_of(trainer.averaged, trainer, job.val, eval_batch(job))
     metrics = job.task.metrics()
     metrics.update(judged.outputs, judged.targets)
     values = metrics.compute()
+    if recipe.adversarial:
+        values |= under_attack(trainer, trainer.averaged, job.val, eval_batch(job))
     row = {
         "epoch": place.epoch + 1,
         "train_loss": across_processes(trainer.accelerator, place.loss_sum) / max(place.batch, 1),
@@ -145,7 +148,7 @@ def end_epoch(job: Job, progress: TrainingProgress, seconds: float, seen: int) -
         "images_per_second": seen * trainer.accelerator.num_processes / seconds,
         "seconds": seconds,
     }
-    score = values[metrics.best]
+    score = values[deciding(job)]
     is_best = score >= place.best
     place.history.append(row)
     trainer.schedule.epoch_ended(score > place.best)
@@ -159,6 +162,11 @@ def end_epoch(job: Job, progress: TrainingProgress, seconds: float, seen: int) -
             write_model(job.run / "model.safetensors", trainer.averaged.state_dict(), job.card(values))
         write_history(job.run, place.history)
         progress.epoch(row, is_best)
+
+
+def deciding(job: Job) -> str:
+    """The metric by which weights are kept: the task's best one, under attack where training is."""
+    return f"{'adversarial_' if job.recipe.adversarial else ''}{job.task.metrics().best}"
 
 
 def eval_batch(job: Job) -> int:
@@ -186,6 +194,8 @@ def finish(job: Job) -> None:
     metrics = job.task.metrics()
     metrics.update(answers.outputs, answers.targets)
     values = metrics.compute()
+    if job.recipe.adversarial:
+        values |= under_attack(trainer, trainer.model, data, eval_batch(job))
     write_model(run / "model.safetensors", weights, job.card(values))
     samples = [data.samples[int(index)] for index in answers.indices]
     skipped = list(dict.fromkeys([*job.train.skipped, *job.val.skipped, *data.skipped]))  # each picture once

@@ -25,6 +25,7 @@ from striate.device import keep_freed_memory, pick_device, pick_precision
 from striate.errors import DataError, UsageError
 from striate.files import write_atomic
 from striate.tasks import Task, check_name, create_task
+from striate.train.adversarial import refuse_adversarial
 from striate.train.checkpoints import load_checkpoint, save_checkpoint
 from striate.train.loop import Trainer
 from striate.train.neighbours import learn_neighbours, neighbours_of
@@ -138,6 +139,7 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
         head = learn(model, task, plain, accelerator.device, recipe.seed)
         recipe, note = settle(recipe, asked, head, task.class_counts(plain.targets), task.metrics().best)
         notes.append(note)
+    refuse_adversarial(recipe, model)
     train = make_split(dataset, "train", task, recipe, preprocess)
     val = make_split(dataset, "val", task, recipe, preprocess)
     draw_weights = task.sample_weights(train.targets) if recipe.sampling == "balanced" else None

@@ -24,6 +24,7 @@ from striate.data.seeds import seed_of
 from striate.data.transforms import Normalize
 from striate.errors import StriateError
 from striate.tasks import Task
+from striate.train.adversarial import attacked
 from striate.train.optimizers import l1_norm
 from striate.train.schedules import Schedule
 from striate.train.transfer import keep_still
@@ -114,6 +115,8 @@ def train_step(trainer: Trainer, batch: Batch) -> Tensor:
     if recipe.mixup or recipe.cutmix:
         generator = torch.Generator().manual_seed(seed_of(recipe.seed, "mix", place.epoch, place.batch))
         images, targets = mix(images, trainer.task.dense(targets), recipe.mixup, recipe.cutmix, generator)
+    if recipe.adversarial:
+        images = attacked(trainer, images, targets)
     outputs = trainer.net(images, targets) if trainer.takes_targets else trainer.net(images)
     losses = trainer.task.loss(outputs, targets, recipe.label_smoothing, trainer.class_weights)
     loss = losses["loss"]

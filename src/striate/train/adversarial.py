@@ -1,0 +1,107 @@
+"""Adversarial training: every batch is replaced by the worst pictures near it that a quick attack finds.
+
+With one step, the random start and the step of 1.25 ε of Wong, Rice & Kolter 2020 (arXiv:2001.03994: fast is better
+than free); with more, Madry et al. 2018 (arXiv:1706.06083). No clean pictures are mixed in: that buys little clean
+accuracy and invites a network that only hides its gradient. A network that hides it answers FGSM well and PGD not at
+all, which its clean accuracy does not show; so held-out pictures are judged under PGD after every epoch, and that
+decides which weights are kept (Rice, Wong & Kolter 2020, arXiv:2002.11569).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from striate.config import Recipe
+from striate.data.loaders import Split
+from striate.data.seeds import seed_of
+from striate.errors import UsageError
+from striate.explain.attacks import pgd
+
+if TYPE_CHECKING:
+    from striate.train.loop import Trainer
+
+FAST_STEP = 1.25  # of ε: Wong et al., section 4.2
+JUDGED = 1000  # held-out pictures attacked after an epoch, spread evenly
+JUDGED_STEPS = 10
+
+
+def refuse_adversarial(recipe: Recipe, model: nn.Module) -> None:
+    """Nothing, where this recipe can train adversarially or does not ask to.
+
+    Raises:
+        UsageError: the network makes its loss of targets alone, or only its head is fitted.
+    """
+    if not recipe.adversarial:
+        return
+    if getattr(model, "takes_targets", False):
+        raise UsageError(
+            f"adversarial: {recipe.model} has no loss outside training to attack; use a one-stage detector"
+        )
+    if recipe.transfer == "features":
+        raise UsageError("adversarial: transfer features fits the head alone; use --transfer finetune")
+
+
+def attacked(trainer: Trainer, images: Tensor, targets: Tensor) -> Tensor:
+    """A batch made hard: float [B, C, H, W], normalised → the same, no pixel further than `recipe.adversarial` away.
+
+    The attack looks at the network as it judges (batch norms' running statistics, no dropout), and leaves no trace.
+    """
+    place, recipe = trainer.place, trainer.recipe
+    seed = seed_of(recipe.seed, "adversarial", place.epoch, place.batch, trainer.accelerator.process_index)
+    step = FAST_STEP * recipe.adversarial if recipe.adversarial_steps == 1 else None
+    return attack(trainer, trainer.model, images, targets, recipe.adversarial_steps, step, seed)
+
+
+def attack(
+    trainer: Trainer, model: nn.Module, images: Tensor, targets: Tensor, steps: int, step: float | None, seed: int
+) -> Tensor:
+    """PGD in pixels on pictures that are normalised already."""
+    normalize, scaler = trainer.normalize, trainer.accelerator.scaler
+
+    def loss(outputs: Any, targets: Tensor) -> Tensor:
+        found = trainer.task.loss(outputs, targets)["loss"]
+        return found if scaler is None else scaler.scale(found)  # fp16 would round small gradients to 0
+
+    with judging(model), trainer.accelerator.autocast():
+        found = pgd(
+            lambda pixels: model(normalize(255 * pixels)),
+            (images - normalize.shift) / (255 * normalize.scale),
+            targets,
+            trainer.recipe.adversarial,
+            steps,
+            step,
+            loss,
+            generator=torch.Generator().manual_seed(seed),
+        )
+    return normalize(255 * found)
+
+
+@contextmanager
+def judging(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode, and afterwards every layer as it was."""
+    training = [layer for layer in model.modules() if layer.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer in training:
+            layer.training = True
+
+
+def under_attack(trainer: Trainer, model: nn.Module, data: Split, batch: int) -> dict[str, float]:
+    """Metrics on up to 1,000 pictures of a split under PGD, by name, `adversarial_` before each."""
+    metrics = trainer.task.metrics()
+    model.eval()
+    for number, part in enumerate(data.in_order(batch, every=-(-len(data) // JUDGED))):
+        targets = part.targets.to(trainer.accelerator.device)
+        seed = seed_of(trainer.recipe.seed, "under attack", number)
+        images = attack(trainer, model, trainer.to_device(part.images), targets, JUDGED_STEPS, None, seed)
+        with torch.inference_mode(), trainer.accelerator.autocast():
+            outputs = model(images)
+        metrics.update(trainer.task.settle(outputs, part.sizes, data.preprocess), data.targets[part.indices])
+    return {f"adversarial_{name}": value for name, value in metrics.compute().items()}
