@@ -1,0 +1,107 @@
+"""The network through whose eyes pictures are compared: a model file, a file of public weights, or a name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from striate.backbones import MODELS, Backbone, create_model
+from striate.backbones.public_weights import find_weights, local_file
+from striate.backbones.weights import mismatches, read_state_dict, translate
+from striate.config import Preprocess
+from striate.errors import DataError, UsageError
+from striate.model_file import read_model
+from striate.tasks import create_task
+
+DEFAULT = "squeezenet1_0"  # 3 MB of weights, and fast
+
+
+class Seeing(NamedTuple):
+    """A network with weights, and how pictures are prepared for it."""
+
+    backbone: Backbone
+    preprocess: Preprocess
+    name: str
+
+
+def find_network(network: str | Path | None = None, accept_license: bool = False) -> Seeing:
+    """A network whose layers tell what pictures look like.
+
+    Args:
+        network: a model file, or the folder of a run; a file of weights whose name begins with the network's
+            (`vgg19-dcbb9e9d.pth`; a classifier may be missing in it); the name of a network that has public weights,
+            fetched on first use. None: SqueezeNet 1.0.
+
+    Raises:
+        UsageError: neither a file nor a name, or a file that does not say which network it is for.
+        DataError: weights that do not fit, or cannot be fetched.
+    """
+    text = str(network or DEFAULT)
+    path = Path(text) / "model.safetensors" if (Path(text) / "model.safetensors").is_file() else Path(text)
+    if path.is_file():
+        return _of_model_file(path) if _has_card(path) else _of_weights(path)
+    if text in MODELS or text.startswith("timm/"):
+        published = find_weights("imagenet", text)
+        backbone = create_model(text, weights=local_file(published, accept_license))
+        assert isinstance(backbone, Backbone)
+        return Seeing(backbone.eval(), published.preprocess or Preprocess(), text)
+    raise UsageError(
+        f"--network {text}: neither a file nor the name of a network with public weights. Give a model file, a file "
+        "such as vgg19-dcbb9e9d.pth, or a name (see: striate models --weights)"
+    )
+
+
+def _has_card(path: Path) -> bool:
+    if path.suffix != ".safetensors":
+        return False
+    return bool(find_weights(path).architecture)
+
+
+def _of_model_file(path: Path) -> Seeing:
+    weights, card = read_model(path)
+    if card.task == "stylize":
+        raise UsageError(f"--network {path}: paints pictures; here a network is needed that was trained to see them")
+    task = create_task(card.task, classes=card.classes, **card.task_arguments)
+    with torch.random.fork_rng(devices=[]):
+        module = task.build(card.architecture, card.preprocess.channels, **card.arguments)
+    if problems := mismatches(module.state_dict(), weights):
+        raise DataError(f"{path}: its weights do not fit {card.architecture}: {'; '.join(problems)}")
+    module.load_state_dict(weights)
+    return Seeing(_backbone_in(module, path), card.preprocess, card.architecture)
+
+
+def _backbone_in(module: nn.Module, path: Path) -> Backbone:
+    """The part of a detector or the like that turns pictures into maps."""
+    found = next((part for part in module.modules() if isinstance(part, Backbone)), None)
+    if found is None:
+        raise UsageError(f"--network {path}: has no backbone of ours inside; take a classifier")
+    return found.eval()
+
+
+def _of_weights(path: Path) -> Seeing:
+    """A file that somebody else wrote: its name says the network. Only what makes maps has to fit."""
+    words = re.split(r"[-.]", path.name.lower())
+    architecture = next((name for name in MODELS if name == words[0]), None)
+    if architecture is None:
+        raise UsageError(
+            f"--network {path}: does not say which network it is for. Let its name begin with it "
+            f"(vgg19-….pth), or make a model file: striate convert {path} --model NAME --out FILE.safetensors"
+        )
+    backbone = create_model(architecture)
+    assert isinstance(backbone, Backbone)
+    found = translate(read_state_dict(path), architecture)
+    needed = tuple(f"{layer}." for layers in backbone.stage_layers.values() for layer in layers)
+    expected = {name: tensor for name, tensor in backbone.state_dict().items() if name.startswith(needed)}
+    found = {name: tensor for name, tensor in found.items() if name.startswith(needed)}
+    if problems := mismatches(expected, found):
+        raise DataError(f'{path}: these weights do not fit "{architecture}": {"; ".join(problems)}')
+    backbone.load_state_dict(found, strict=False)
+    try:
+        preprocess = find_weights("imagenet", architecture).preprocess or Preprocess()
+    except UsageError:
+        preprocess = Preprocess()
+    return Seeing(backbone.eval(), preprocess, architecture)
