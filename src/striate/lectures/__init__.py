@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 from striate.errors import UsageError, did_you_mean
@@ -102,3 +103,11 @@ def find_lectures(names: Sequence[str]) -> list[str]:
             )
         wanted.update(found)
     return [key for key in LECTURES if key in wanted]
+
+
+def is_there(lecture: Lecture) -> bool:
+    """Whether the id's module has been written; nothing but its package is imported."""
+    try:
+        return importlib.util.find_spec(f"striate.lectures.{lecture.module}") is not None
+    except ModuleNotFoundError:  # not even its package
+        return False

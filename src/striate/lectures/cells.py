@@ -70,9 +70,7 @@ def matrix(
             axes.add_patch(
                 Rectangle(corner, cell, cell, facecolor=hue, alpha=STRONGEST * min(strength, 1), linewidth=0)
             )
-            axes.add_patch(
-                Rectangle(corner, cell, cell, fill=False, edgecolor=GREY, alpha=0.55, linewidth=0.7)
-            )
+            axes.add_patch(Rectangle(corner, cell, cell, fill=False, edgecolor=GREY, alpha=0.55, linewidth=0.7))
             word(axes, corner[0] + cell / 2, corner[1] + cell / 2, written(value), size)
     width, height = (max(map(len, rows)) * cell, len(rows) * cell) if rows else (0, 0)
     if title:
@@ -126,14 +124,16 @@ def rows_of(values: Matrix | Tensor) -> str:
     return "\n".join(" ".join(cell.rjust(width) for cell in row) for row in cells)
 
 
-def animation(draw: Callable[[int], Drawing], frames: int, milliseconds: int = 120, hold: int = 8) -> bytes:
+def animation(
+    draw: Callable[[int], Drawing], frames: int, milliseconds: int = 120, hold: int = 8, dpi: int = 100
+) -> bytes:
     """A GIF that runs for ever: `draw(0)` … `draw(frames - 1)` on white, the last one held `hold` times as long."""
     from PIL import Image
 
     pictures = []
     for number in range(frames):
         buffer = io.BytesIO()
-        draw(number).savefig(buffer, format="png", dpi=100, facecolor="white")
+        draw(number).savefig(buffer, format="png", dpi=dpi, facecolor="white")
         pictures.append(Image.open(buffer).convert("RGB"))
     # one palette, of the last frame, which has every colour; without dithering still parts stay still
     palette = pictures[-1].quantize(64, dither=Image.Dither.NONE)
@@ -156,7 +156,9 @@ def animation(draw: Callable[[int], Drawing], frames: int, milliseconds: int = 1
 
 def told(value: Any) -> str:
     """A number, a matrix or words, as a check shows them."""
-    is_matrix = hasattr(value, "ndim") or (isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple))
+    is_matrix = hasattr(value, "ndim") or (
+        isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple)
+    )
     return rows_of(value) if is_matrix and getattr(value, "ndim", 2) == 2 else written(value)
 
 

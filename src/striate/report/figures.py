@@ -103,8 +103,8 @@ def inline_svg(drawing: Drawing, alt: str, name: str) -> Markup:
     return opening + Markup(body)
 
 
-def wear_ink(drawing: Drawing) -> None:
-    """What is black becomes INK, what is background becomes nothing, so that the page decides both."""
+def wear_ink(drawing: Drawing, ink: str = INK) -> None:
+    """What is black, or wears INK already, becomes `ink`, so that the page decides."""
     from matplotlib.axes import Axes
     from matplotlib.colors import to_hex
     from matplotlib.lines import Line2D
@@ -118,15 +118,15 @@ def wear_ink(drawing: Drawing) -> None:
     drawing.canvas.draw()  # ticks exist only now
     for artist in drawing.findobj():
         if isinstance(artist, Text | Line2D):
-            if to_hex(artist.get_color()) == "#000000":
-                artist.set_color(INK)
+            if to_hex(artist.get_color()) in ("#000000", INK):
+                artist.set_color(ink)
                 if isinstance(artist, Line2D):
-                    artist.set_markeredgecolor(INK)
+                    artist.set_markeredgecolor(ink)
         elif isinstance(artist, Spine):
-            artist.set_edgecolor(INK)
+            artist.set_edgecolor(ink)
             artist.set_linewidth(0.6)
         elif isinstance(artist, Axes):
-            artist.tick_params(width=0.6, color=INK, which="both")
+            artist.tick_params(width=0.6, color=ink, which="both")
 
 
 def data_uri(content: bytes) -> str:

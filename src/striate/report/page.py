@@ -46,18 +46,22 @@ def page(
     kind: str = "report",
 ) -> str:
     """The whole page as HTML; the arguments are those of `write_report`, `kind` is what the page calls itself."""
-    return environment().get_template("template.html.j2").render(
-        title=title,
-        kind=kind,
-        facts=facts,
-        sections=sections,
-        curves=curves(history, full.get("best")),
-        pace=pace(history),
-        tiles=tiles(full),
-        sentence=full.get("sentence", ""),
-        recipe=recipe_yaml.strip(),
-        commands=commands,
-        notes=notes,
+    return (
+        environment()
+        .get_template("template.html.j2")
+        .render(
+            title=title,
+            kind=kind,
+            facts=facts,
+            sections=sections,
+            curves=curves(history, full.get("best")),
+            pace=pace(history),
+            tiles=tiles(full),
+            sentence=full.get("sentence", ""),
+            recipe=recipe_yaml.strip(),
+            commands=commands,
+            notes=notes,
+        )
     )
 
 

@@ -189,9 +189,7 @@ def channels(image: Tensor, filters: Tensor, biases: Tensor, answer: Tensor) -> 
         top = 3.4 + 9.4 * which
         matrix(axes, answer[which], 21.0, top, title=f"answer of filter {which + 1}", size=9)
         window(axes, 21.0 + x, top + y, 1, 1, hue)
-        parts = [
-            float((padded[c, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3] * filters[which, c]).sum()) for c in range(3)
-        ]
+        parts = [float((padded[c, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3] * filters[which, c]).sum()) for c in range(3)]
         bias = float(biases[which])
         sum_ = " + ".join(written(part) if part >= 0 else f"({written(part)})" for part in parts)
         word(axes, 22.5, top + 3.7, f"{sum_} + bias {written(bias)}", 9.5, hue)

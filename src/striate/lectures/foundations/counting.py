@@ -7,7 +7,14 @@ picture's size: that is why a convolutional layer has thousands of weights where
 
 from __future__ import annotations
 
-from striate.layers.sizes import conv_output, conv_parameters, dense_parameters, exact_output, pool_output, uneven_stride
+from striate.layers.sizes import (
+    conv_output,
+    conv_parameters,
+    dense_parameters,
+    exact_output,
+    pool_output,
+    uneven_stride,
+)
 from striate.lectures.cells import compared, matrix, sheet, window, word
 from striate.lectures.page import Check, Setting, Shown
 from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, RED, VIOLET, Figure, Section, Table
@@ -45,8 +52,19 @@ def checks() -> list[Check]:
     exact = exact_output(7, 3, stride=3)
     return [
         *found,
-        Check("7×7, 3×3, stride 3: (7−3)/3+1", "2.33, does not fit", f"{exact:.2f}, floored to {conv_output(7, 3, 3)}", f"{exact:.2f}" == "2.33", uneven_stride(7, 3, stride=3) or ""),
-        compared("Pooling 2×2, stride 2, of 28×28", "14", str(pool_output(28, 2)), "⌊(n−f)/s⌋+1; the size is ours, the formula is printed."),
+        Check(
+            "7×7, 3×3, stride 3: (7−3)/3+1",
+            "2.33, does not fit",
+            f"{exact:.2f}, floored to {conv_output(7, 3, 3)}",
+            f"{exact:.2f}" == "2.33",
+            uneven_stride(7, 3, stride=3) or "",
+        ),
+        compared(
+            "Pooling 2×2, stride 2, of 28×28",
+            "14",
+            str(pool_output(28, 2)),
+            "⌊(n−f)/s⌋+1; the size is ours, the formula is printed.",
+        ),
         compared("Two 3×3×3 filters: parameters", "56", f"{conv_parameters(3, 3, 2):,}"),
         compared("AlexNet’s first layer: parameters", "34,944", f"{conv_parameters(11, 3, 96):,}"),
         Check(
@@ -73,7 +91,14 @@ def show(setting: Setting) -> Shown:
     rows: list[list[str | int]] = []
     for what, (size, kernel, stride, padding), _, printed in SIZES:
         side = conv_output(size, kernel, stride, padding)
-        rows.append([what, f"({size} + 2·{padding} − {kernel}) / {stride} + 1 = {exact_output(size, kernel, stride, padding):g}", side, printed])
+        rows.append(
+            [
+                what,
+                f"({size} + 2·{padding} − {kernel}) / {stride} + 1 = {exact_output(size, kernel, stride, padding):g}",
+                side,
+                printed,
+            ]
+        )
     rows.append(["7×7, 3×3, stride 3", "(7 + 2·0 − 3) / 3 + 1 = 2.33", conv_output(7, 3, 3), "2.33: does not fit"])
     return Shown(
         tuple(checks()),
@@ -111,9 +136,11 @@ def strides(size: int, kernel: int, stride: int) -> Figure:
         nudge = 0.1 * place if stride < kernel else 0.0
         window(axes, 1.2 + place * stride, 1.2 + nudge, kernel, kernel, hues[place])
     word(axes, 1.2 + size / 2, 0.6, f"stride {stride}: ({size} − {kernel}) / {stride} + 1 = {exact:.3g}", 11)
-    ends = f"{places} places a side" + ("" if seen == size else f"; a row and a column unseen (×)")
+    ends = f"{places} places a side" + ("" if seen == size else "; a row and a column unseen (×)")
     word(axes, 1.2 + size / 2, size + 1.9, ends, 9.5, GREY if seen == size else RED)
-    return Figure(drawing, "", f"Stride {stride} on 7 pixels with a kernel of 3: {places} places; {size - seen} unseen.")
+    return Figure(
+        drawing, "", f"Stride {stride} on 7 pixels with a kernel of 3: {places} places; {size - seen} unseen."
+    )
 
 
 def counts() -> Figure:
@@ -137,4 +164,9 @@ def counts() -> Figure:
     axes.invert_yaxis()
     axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
-    return Figure(drawing, "Convolutional in blue, dense in orange.", "; ".join(f"{n}: {v:,}" for n, v, _ in bars) + ".", wide=True)
+    return Figure(
+        drawing,
+        "Convolutional in blue, dense in orange.",
+        "; ".join(f"{n}: {v:,}" for n, v, _ in bars) + ".",
+        wide=True,
+    )

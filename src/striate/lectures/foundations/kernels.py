@@ -123,7 +123,11 @@ def checks() -> list[Check]:
             ", ".join(written(sums[name]) for name in KERNELS if name not in SMOOTH),
             all(abs(sums[name]) < 1e-12 for name in KERNELS if name not in SMOOTH),
         ),
-        compared("1/256 · binomial 5×5 = outer product of 1 4 6 4 1, times 256", KERNELS["binomial 5×5"].numbers, torch.outer(one, one)),
+        compared(
+            "1/256 · binomial 5×5 = outer product of 1 4 6 4 1, times 256",
+            KERNELS["binomial 5×5"].numbers,
+            torch.outer(one, one),
+        ),
         Check(
             "The tent convolved with itself is the binomial",
             "1/16 ∗ 1/16 → 1/256",
@@ -131,7 +135,9 @@ def checks() -> list[Check]:
             bool(torch.allclose(twice, binomial, atol=1e-15)),
         ),
         compared("Sobel · 8 = 1 2 1 down times −1 0 1 across", KERNELS["Sobel"].numbers, torch.outer(ours, difference)),
-        compared("Corner · 4 = 1 −2 1 down times 1 −2 1 across", KERNELS["corner"].numbers, torch.outer(second, second)),
+        compared(
+            "Corner · 4 = 1 −2 1 down times 1 −2 1 across", KERNELS["corner"].numbers, torch.outer(second, second)
+        ),
         Check(
             "The line detector that answers most",
             "the one of the line’s direction",
@@ -157,7 +163,9 @@ def show(setting: Setting) -> Shown:
     extra = [
         picture("photograph", photo, "The cameraman, 256×256.", False),
         picture("Gaussian, σ = 3", filtered(photo, gaussian(3, 9)), "Gaussian smoothing, σ = 3 pixels.", False),
-        picture("Gaussian, σ = 3, taken away", photo - filtered(photo, gaussian(3, 9)), "The photograph less that.", True),
+        picture(
+            "Gaussian, σ = 3, taken away", photo - filtered(photo, gaussian(3, 9)), "The photograph less that.", True
+        ),
         picture("Sobel, both ways", (across**2 + down**2).sqrt(), "Strength of the edge: √(across² + down²).", False),
     ]
     return Shown(

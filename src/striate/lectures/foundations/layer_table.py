@@ -103,7 +103,9 @@ def volumes(found: Summary) -> Figure:
         word(axes, x + (deep + slant) / 2, -9.2, f"{channels}×{height}×{width}", 9.5)
         x += deep + slant + 2.6
     axes.set(xlim=(0, x - 1), ylim=(-10.4, 14.5), aspect="equal")
-    return Figure(drawing, "Channels × height × width of one picture, to scale.", "Blocks that get flatter and deeper.", wide=True)
+    return Figure(
+        drawing, "Channels × height × width of one picture, to scale.", "Blocks that get flatter and deeper.", wide=True
+    )
 
 
 def fields(found: Summary) -> Figure:
@@ -123,4 +125,8 @@ def fields(found: Summary) -> Figure:
         word(axes, *((3.6, 0) if side == 3 else (0, side / 2 + 1.1)), f"{side}×{side}", 9.5, hue)
     axes.set(xlim=(-33, 33), ylim=(-33, 35), aspect="equal")
     sides = ", ".join(str(row.receptive_field[0]) for row in rows if row.receptive_field)
-    return Figure(drawing, f"What one output has seen, layer by layer: {sides} pixels a side; the last sees beyond the border, where padding is.", f"Squares of {sides} pixels.")
+    return Figure(
+        drawing,
+        f"What one output has seen, layer by layer: {sides} pixels a side; the last sees beyond the border, where padding is.",
+        f"Squares of {sides} pixels.",
+    )

@@ -50,7 +50,11 @@ def unchanged(window_: int) -> dict[str, float]:
     across, down = filtered(photo, KERNELS["Sobel"].weights), filtered(photo, KERNELS["Sobel"].weights.T)
     edges = (across**2 + down**2).sqrt()
     here, there = edges[None, :252, 1:253], edges[None, :252, :252]
-    pools = {"not pooled": lambda x: x, "max": lambda x: F.max_pool2d(x, window_), "mean": lambda x: F.avg_pool2d(x, window_)}
+    pools = {
+        "not pooled": lambda x: x,
+        "max": lambda x: F.max_pool2d(x, window_),
+        "mean": lambda x: F.avg_pool2d(x, window_),
+    }
     limit = 0.1 * float(edges.std())
     return {name: float(((pool(here) - pool(there)).abs() < limit).double().mean()) for name, pool in pools.items()}
 
@@ -141,7 +145,9 @@ def overlapping(image: Tensor) -> Figure:
     for y, row in enumerate(padded):
         for x, value in enumerate(row):
             border = isinstance(value, str)
-            matrix(axes, [[value]], 0.6 + x, 1.2 + y, colour=GREY if border else BLUE, largest=6, size=8 if border else 10)
+            matrix(
+                axes, [[value]], 0.6 + x, 1.2 + y, colour=GREY if border else BLUE, largest=6, size=8 if border else 10
+            )
     for (y, x), hue in zip(((0, 0), (0, 2), (2, 0), (2, 2)), HUES, strict=True):
         window(axes, 0.6 + x + 0.06 * (x + y), 1.2 + y + 0.06 * (x + y), 3, 3, hue)
         matrix(axes, [[float(answer[0, y // 2, x // 2])]], 9.0 + x // 2, 3.2 + y // 2, colour=hue, largest=6)
@@ -159,7 +165,9 @@ def shifts() -> Figure:
         matrix(axes, values[0], left, 1.3, title=("here", "one to the right", "two to the right")[index], size=8.5)
         for y in range(0, 8, 2):
             for x in range(0, 8, 2):
-                axes.plot([left + x, left + x + 2, left + x + 2], [1.3 + y, 1.3 + y, 1.3 + y + 2], color=GREY, linewidth=1.1)
+                axes.plot(
+                    [left + x, left + x + 2, left + x + 2], [1.3 + y, 1.3 + y, 1.3 + y + 2], color=GREY, linewidth=1.1
+                )
         word(axes, left + 4, 9.8, "↓ max, 2×2", 9.5, GREY)
         same = torch.equal(F.max_pool2d(moved(0), 2), F.max_pool2d(values, 2))
         matrix(axes, F.max_pool2d(values, 2)[0], left + 2, 10.3, colour=GREEN if same else ORANGE, size=8.5)

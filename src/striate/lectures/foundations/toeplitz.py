@@ -91,7 +91,12 @@ def show(setting: Setting) -> Shown:
     by_matrix = toeplitz(short, 5) @ line
     by_library = F.conv1d(line[None, None], short.flip(0)[None, None], padding=2)[0, 0]
     checks = [
-        Check("x*h = Ax, small whole numbers", told(by_library[None]), told(by_matrix[None]), bool(torch.equal(by_matrix, by_library)))
+        Check(
+            "x*h = Ax, small whole numbers",
+            told(by_library[None]),
+            told(by_matrix[None]),
+            bool(torch.equal(by_matrix, by_library)),
+        )
     ]
     for what, difference in found.items():
         limit = 1e-5 if "single" in what else EXACT
@@ -180,7 +185,11 @@ def pattern(size: tuple[int, int]) -> Figure:
     which = doubly_blocked(torch.arange(1, 10).view(3, 3), size)
     drawing = Drawing(figsize=(4.4, 6.1), layout="constrained")
     axes = drawing.add_subplot()
-    hues = [*(shade(ORANGE, at) for at in range(3)), *(shade(GREEN, at) for at in range(3)), *(shade(VIOLET, at) for at in range(3))]
+    hues = [
+        *(shade(ORANGE, at) for at in range(3)),
+        *(shade(GREEN, at) for at in range(3)),
+        *(shade(VIOLET, at) for at in range(3)),
+    ]
     axes.imshow(ma.masked_equal(which.numpy(), 0), cmap=ListedColormap(hues), interpolation="nearest")
     axes.set(xlabel="pixels of the picture", ylabel="pixels of the answer")
     filled = float((which != 0).float().mean())

@@ -1,0 +1,1 @@
+"""Part B: the architectures, their counts and their claims."""

@@ -1,0 +1,1 @@
+"""Part C: classification at work."""
