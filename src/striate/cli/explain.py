@@ -102,10 +102,10 @@ def explain(
     options |= {"other": other, "seed": seed, "say": say_once}
     loaded = Model.load(find_model(model), device)
     found: dict[str, Any] = {}
-    for way in ways:
+    for way in ways:  # each page is told as soon as it is there: the next one may fail
         explanation = loaded.explain(_given(way, sources), way, **options)
         explanation.commands[:] = [_command(model, sources, way, options)]
-        explanation.save(targets[way], overwrite)
+        wrote([explanation.save(targets[way], overwrite)])
         found[way] = _told(explanation, targets[way])
         if not json:
             _print(explanation)
@@ -113,7 +113,7 @@ def explain(
             say_once(note)
     if json:
         print_json(found)
-    wrote([*targets.values()], _next(model, sources, ways))
+    wrote([], _next(model, sources, ways))
     return 0
 
 
@@ -199,7 +199,8 @@ def _print(explanation: Explanation) -> None:
 
 
 def _command(model: Path, sources: tuple[str, ...], way: str, options: dict[str, Any]) -> str:
-    words = ["striate", "explain", str(model), *sources, "--how", way]
+    named = () if METHODS[way].needs == "network" else sources
+    words = ["striate", "explain", str(model), *named, "--how", way]
     for name, value in options.items():
         if name == "say" or value is None or (name, value) == ("seed", 0):
             continue

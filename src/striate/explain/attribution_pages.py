@@ -214,7 +214,7 @@ def assembled(
     sections: list[Section] = []
     for one in seen:
         shown = was_seen(one.size, subject.preprocess)
-        name = visible(one.source.name.replace("\\", "/").rpartition("/")[2])
+        name = one.name
         caption = "The picture" + ("." if bool(shown.all()) else "; the network was not shown what is dark.")
         dimmed = photograph(one.picture) * photograph(shown[None] * 255).clamp(min=0.45)
         figures = [Figure(encoded(with_places(dimmed, one.result, one.picture)), caption, f"The picture {name}")]
@@ -226,7 +226,6 @@ def assembled(
             figures.append(
                 Figure(encoded(with_places(image, one.result, one.picture)), panel.caption, f"{title}, {name}")
             )
-        said = one.result.describe(3).removeprefix(f"{visible(one.source.name)}: ")
-        text = f"The model says: {said}. Evidence for {named(subject, one)}: {one.evidence:.2f}."
+        text = f"{one.said} Evidence for {named(subject, one)}: {one.evidence:.2f}."
         sections.append(Section(name, text, figures))
     return Explanation(f"{title} of {subject.architecture}", sections, values, facts, notes)

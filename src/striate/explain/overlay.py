@@ -107,7 +107,7 @@ def coloured(picture: Tensor, found: Tensor, seen: Tensor, clipped: float = CLIP
     return (0.5 + share / 2).expand(3, -1, -1) * shown
 
 
-def blurred(found: Tensor, share: float = 0.008) -> Tensor:
+def blurred(found: Tensor, share: float = 0.015) -> Tensor:
     """float [H, W] smoothed by a Gaussian of that share of its longer side; single pixels cannot be told apart."""
     sigma = max(0.5, share * max(found.shape))
     reach = round(3 * sigma)

@@ -16,7 +16,7 @@ from striate.config import Preprocess
 from striate.data.transforms import Normalize, eval_transform
 from striate.errors import DataError, UsageError, did_you_mean
 from striate.explain.explanation import Request
-from striate.results import Detections, Result
+from striate.results import Detections, Result, visible
 from striate.sources import Source, expand
 from striate.tasks import Task
 
@@ -82,6 +82,17 @@ class Seen(NamedTuple):
     @property
     def size(self) -> tuple[int, int]:
         return self.picture.shape[-2], self.picture.shape[-1]
+
+    @property
+    def name(self) -> str:
+        """Of the file, without its folder."""
+        return visible(self.source.name.replace("\\", "/").rpartition("/")[2] or self.source.name)
+
+    @property
+    def said(self) -> str:
+        """What the model says, as a sentence."""
+        said = self.result.describe(3).removeprefix(f"{visible(self.source.name)}: ")
+        return f"The model says: {said.replace('  ', ', ')}."
 
 
 def unchained(module: nn.Module) -> nn.Module:

@@ -136,10 +136,7 @@ def animation(
         draw(number).savefig(buffer, format="png", dpi=dpi, facecolor="white")
         pictures.append(Image.open(buffer).convert("RGB"))
     # one palette, of the last frame, which has every colour; without dithering still parts stay still
-    palette = pictures[-1].quantize(64, dither=Image.Dither.NONE)
-    colours = palette.getpalette() or []
-    palest = max(range(0, len(colours), 3), key=lambda at: sum(colours[at : at + 3]))
-    palette.putpalette([*colours[:palest], 255, 255, 255, *colours[palest + 3 :]])
+    palette = pictures[-1].quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     buffer = io.BytesIO()
     pictures[0].save(

@@ -1,8 +1,14 @@
-"""What lectures say and do about real data: where its folders are, and what to do where it is not there."""
+"""What lectures look at: real data where the user has it, photographs that scikit-image brings, and what to say of data
+that are not there.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def missing(name: str, seen: str) -> str:
@@ -23,3 +29,20 @@ def inside(folder: Path, part: str) -> Path:
     if not found:
         raise DataError(f"{folder}: holds no folder {part}; unpack the archive again")
     return found[0]
+
+
+def photograph(name: str, height: int | None = None) -> Tensor:
+    """One of scikit-image's photographs (`chelsea`, `coffee`, `astronaut`, `rocket`), uint8 [3, H, W].
+
+    Args:
+        height: scaled to this many rows; as it is when not given.
+    """
+    import skimage.data
+    import torch
+    from torchvision.transforms.v2.functional import resize
+
+    picture = torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1).contiguous()
+    if height is None:
+        return picture
+    width = round(picture.shape[2] * height / picture.shape[1])
+    return resize(picture, [height, width], antialias=True)

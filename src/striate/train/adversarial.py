@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from striate.train.loop import Trainer
 
 FAST_STEP = 1.25  # of ε: Wong et al., section 4.2
+RAMP = 0.3  # of training, in which ε grows from 0: at full strength from the start, large ε teach nothing for long
 JUDGED = 1000  # held-out pictures attacked after an epoch, spread evenly
 JUDGED_STEPS = 10
 
@@ -53,12 +54,20 @@ def attacked(trainer: Trainer, images: Tensor, targets: Tensor) -> Tensor:
     """
     place, recipe = trainer.place, trainer.recipe
     seed = seed_of(recipe.seed, "adversarial", place.epoch, place.batch, trainer.accelerator.process_index)
-    step = FAST_STEP * recipe.adversarial if recipe.adversarial_steps == 1 else None
-    return attack(trainer, trainer.model, images, targets, recipe.adversarial_steps, step, seed)
+    epsilon = recipe.adversarial * min(1.0, (place.step + 1) / max(1.0, RAMP * trainer.schedule.steps))
+    step = FAST_STEP * epsilon if recipe.adversarial_steps == 1 else None
+    return attack(trainer, trainer.model, images, targets, epsilon, recipe.adversarial_steps, step, seed)
 
 
 def attack(
-    trainer: Trainer, model: nn.Module, images: Tensor, targets: Tensor, steps: int, step: float | None, seed: int
+    trainer: Trainer,
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    epsilon: float,
+    steps: int,
+    step: float | None,
+    seed: int,
 ) -> Tensor:
     """PGD in pixels on pictures that are normalised already."""
     normalize, scaler = trainer.normalize, trainer.accelerator.scaler
@@ -72,7 +81,7 @@ def attack(
             lambda pixels: model(normalize(255 * pixels)),
             (images - normalize.shift) / (255 * normalize.scale),
             targets,
-            trainer.recipe.adversarial,
+            epsilon,
             steps,
             step,
             loss,
@@ -100,7 +109,8 @@ def under_attack(trainer: Trainer, model: nn.Module, data: Split, batch: int) ->
     for number, part in enumerate(data.in_order(batch, every=-(-len(data) // JUDGED))):
         targets = part.targets.to(trainer.accelerator.device)
         seed = seed_of(trainer.recipe.seed, "under attack", number)
-        images = attack(trainer, model, trainer.to_device(part.images), targets, JUDGED_STEPS, None, seed)
+        images = trainer.to_device(part.images)
+        images = attack(trainer, model, images, targets, trainer.recipe.adversarial, JUDGED_STEPS, None, seed)
         with torch.inference_mode(), trainer.accelerator.autocast():
             outputs = model(images)
         metrics.update(trainer.task.settle(outputs, part.sizes, data.preprocess), data.targets[part.indices])

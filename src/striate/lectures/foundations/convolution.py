@@ -94,7 +94,7 @@ def checks() -> list[Check]:
     upright, level, pooled, score = axes_or_not(whole(AXES))
     mirrored = whole(HALVES).flip(1)
     letters = correlate_letters(LETTERS, GREEK)
-    image, filters, biases, stacked = volume()
+    _, filters, biases, stacked = volume()
     count = filters.numel() + biases.numel()
     kernel = whole(EIGHTS[1])
     return [

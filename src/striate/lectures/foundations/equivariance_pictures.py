@@ -61,10 +61,11 @@ def moves(shifts: Sequence[int], changes: Sequence[dict[str, float]], title: str
             shifts, [100 * row[name] for row in changes], "o-", color=hue, label=name, linewidth=width, markersize=4
         )
     axes.set(xlabel="moved by, pixels", ylabel="change of the output, %", ylim=(0, None))
+    axes.set_title(title, fontsize=10.5)
     axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
     axes.legend(frameon=False, fontsize=9)
     last = ", ".join(f"{name} {100 * value:.0f} %" for name, value in changes[-1].items())
-    return Figure(drawing, f"{title[0].upper()}{title[1:]}.", f"{title}: moved by {shifts[-1]} pixels, {last}.")
+    return Figure(drawing, "", f"{title}: moved by {shifts[-1]} pixels, {last}.")
 
 
 def connections() -> Figure:

@@ -179,8 +179,9 @@ def show(setting: Setting) -> Shown:
             Section("Smoothing, and what it takes away", "", extra),
             Section(
                 "Which line?",
-                "Mean answer along a thin line, over what the detector could answer at most. The level and the upright one are "
-                "as printed, one pixel wide: they take a slanted line for a row of dots, and answer it too, but less.",
+                "Mean answer along a thin line, over what the detector could answer at most. The level and the "
+                "upright one are as printed, one pixel wide: they take a slanted line for a row of "
+                "dots, and answer it too, but less.",
                 tables=[
                     Table(
                         ["the picture shows", *LINES],

@@ -7,6 +7,8 @@ has seen.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -41,7 +43,7 @@ PRINTED = (
 def network() -> nn.Sequential:
     """Five 3×3 convolutions of stride 2 with ReLU between them, then a vector: [B, 1, 28, 28] → [B, 2]."""
     layers: list[nn.Module] = []
-    for wide, wider in zip(CHANNELS[:-1], CHANNELS[1:], strict=True):
+    for wide, wider in pairwise(CHANNELS):
         layers += [nn.Conv2d(wide, wider, 3, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*layers[:-1], nn.Flatten())
 
@@ -127,6 +129,6 @@ def fields(found: Summary) -> Figure:
     sides = ", ".join(str(row.receptive_field[0]) for row in rows if row.receptive_field)
     return Figure(
         drawing,
-        f"What one output has seen, layer by layer: {sides} pixels a side; the last sees beyond the border, where padding is.",
+        f"What one output has seen, layer by layer: {sides} pixels a side; the last see beyond the border.",
         f"Squares of {sides} pixels.",
     )

@@ -176,7 +176,7 @@ def show(setting: Setting) -> Shown:
     trained = setting.remembered(
         "A8-training", {"rates": rates, "steps": steps}, lambda: with_and_without(rates, steps)
     )
-    x, gamma, beta, _ = example()
+    x = example()[0]
     history, _ = running()
     rows = [
         [f"{rate:g}", *(f"{100 * trained[name][str(rate)]['accuracy']:.1f} %" for name in trained)] for rate in rates
@@ -195,7 +195,7 @@ def show(setting: Setting) -> Shown:
             Section(
                 "What it does to training",
                 f"Eight convolutions deep, {steps} steps on 1,000 digits, momentum 0.9, at three learning rates. One "
-                "seed; the plain network does not learn at the rate at which the other is best.",
+                "seed; the plain network hardly learns at the rate at which the other is best.",
                 [pictures.losses(trained)],
                 [Table(["learning rate", *trained], rows, "Accuracy on the other 797 digits")],
             ),

@@ -82,7 +82,7 @@ def descent(problem: Quadratic, rate: float, steps: int) -> Tensor:
 
 
 def descent_by_directions(problem: Quadratic, rate: float, steps: int) -> Tensor:
-    """Where that is after `steps`, [F], without taking them: each direction of w* is reached to 1 − (1 − ελ)^τ (7.40)."""
+    """Where that is after `steps`, [F], without taking them: w* is reached to 1 − (1 − ελ)^τ, by direction (7.40)."""
     values, vectors = torch.linalg.eigh(problem.hessian)
     reached = torch.where(values > 1e-12, (1 - (1 - rate * values) ** steps) / values.clamp(min=1e-12), rate * steps)
     return vectors @ (reached * (vectors.T @ problem.slope))

@@ -195,7 +195,8 @@ def pattern(size: tuple[int, int]) -> Figure:
     filled = float((which != 0).float().mean())
     return Figure(
         drawing,
-        f"The same for 10×10 pixels and 3×3 weights: {len(which)}×{which.shape[1]}, {filled:.1%} filled. Three bands of three diagonals.",
+        f"The same for 10×10 pixels and 3×3 weights: {len(which)}×{which.shape[1]}, {filled:.1%} filled. "
+        "Three bands of three diagonals.",
         "The pattern of a doubly blocked matrix: bands of diagonals.",
     )
 
