@@ -8,6 +8,7 @@ Nobody drew these filters. Simple cells of the visual cortex answer to much the 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -37,7 +38,10 @@ for layer in stage_layers(network):
 """
 
 ORIENTED = 0.5  # of its spectrum's anisotropy: above, a filter has a direction
-GREYISH = 0.5  # of its energy: above, a filter sees brightness more than colour
+GREY_ABOVE, COLOUR_BELOW = (
+    0.5,
+    0.2,
+)  # of its energy that is the same in red, green and blue; random filters have a third
 DRAWN = 2_000  # random filters to compare with
 PHOTO = "n02129604_tiger.JPEG"  # stripes, fur, grass
 SPECTRUM = 32  # places a side at which a filter's spectrum is taken
@@ -52,13 +56,14 @@ class Kinds(NamedTuple):
     frequency: Tensor
 
     def shares(self) -> dict[str, float]:
-        oriented, grey = self.direction > ORIENTED, self.brightness > GREYISH
-        return {
-            "oriented": _mean(oriented),
-            "mostly brightness": _mean(grey),
-            "mostly colour": _mean(~grey),
-            "one or the other": _mean(oriented | ~grey),
+        oriented, coloured = self.direction > ORIENTED, self.brightness < COLOUR_BELOW
+        found = {
+            "oriented": oriented,
+            "of brightness": self.brightness > GREY_ABOVE,
+            "of colour": coloured,
+            "oriented or of colour": oriented | coloured,
         }
+        return {name: float(which.float().mean()) for name, which in found.items()}
 
 
 def kinds_of(weights: Tensor) -> Kinds:
@@ -89,8 +94,8 @@ def show(setting: Setting) -> Shown:
             setting.say("feature maps of one photograph")
             more, maps = maps_of_a_photo(model, next((path for path in found if path.name == PHOTO), found[0]))
             checks, sections = [*checks, *more], [filters, maps, *sections[1:]]
-    seen = "the filters and the maps of a network that was trained on a million photographs"
-    return Shown(tuple(checks), tuple(sections), missing=absent(setting, (WEIGHTS, PHOTOS), seen))
+    seen = {WEIGHTS: "the filters of a network that has seen a million photographs", PHOTOS: "its maps of one"}
+    return Shown(tuple(checks), tuple(sections), missing=absent(setting, seen))
 
 
 def first_filters(model: Model) -> tuple[list[Check], Section]:
@@ -102,9 +107,9 @@ def first_filters(model: Model) -> tuple[list[Check], Section]:
     drawn = torch.randn((DRAWN, *weights.shape[1:]), generator=torch.Generator().manual_seed(0))
     ours, chance = kinds_of(weights), kinds_of(drawn)
     shares, by_chance = ours.shares(), chance.shares()
-    grey = ours.brightness > GREYISH
-    fine, coarse = float(ours.frequency[grey].mean()), float(ours.frequency[~grey].mean())
-    order = (ours.brightness + grey.float()).argsort(descending=True).tolist()
+    grey, coloured = ours.brightness > GREY_ABOVE, ours.brightness < COLOUR_BELOW
+    fine, coarse = float(ours.frequency[grey].mean()), float(ours.frequency[coloured].mean())
+    order = torch.where(grey, 2 + ours.direction, ours.brightness).argsort(descending=True).tolist()
     checks = [
         Check(
             "filters of SqueezeNet’s first layer (Iandola et al. 2016, table 1)",
@@ -120,11 +125,12 @@ def first_filters(model: Model) -> tuple[list[Check], Section]:
             f"Anisotropy of the spectrum above {ORIENTED}.",
         ),
         Check(
-            "edges, or colours against each other",
-            "nearly all",
-            f"{shares['one or the other']:.0%}",
-            shares["one or the other"] > 0.75,
-            "The rest are grey blobs and a few that learnt nothing.",
+            "oriented, or coloured",
+            "orientation-selective kernels and coloured blobs",
+            f"{shares['oriented or of colour']:.0%}; of random filters {by_chance['oriented or of colour']:.1%}",
+            shares["oriented or of colour"] > 0.67 > 10 * by_chance["oriented or of colour"],
+            f"{shares['of colour']:.0%} see colour: less than {COLOUR_BELOW:.0%} of them is brightness. The rest are "
+            "grey blobs, and a few that learnt little.",
         ),
         Check(
             "colour is seen coarsely, brightness finely",
@@ -137,7 +143,7 @@ def first_filters(model: Model) -> tuple[list[Check], Section]:
     figures = [
         Figure(
             sheet([painted(weights[index]) for index in order], [str(index) for index in order]),
-            "Those that see brightness first. Mid grey is 0; each by its own largest weight.",
+            "First those that see brightness, the most oriented before others. Mid grey is 0.",
             "96 small squares: stripes and edges at many angles, in grey first, then blobs and edges in colours.",
             wide=True,
         ),
@@ -148,31 +154,39 @@ def first_filters(model: Model) -> tuple[list[Check], Section]:
             wide=True,
         ),
     ]
-    rows = [(name, share, by_chance[name]) for name, share in shares.items()]
+    rows = [(name, f"{share:.0%}", f"{by_chance[name]:.1%}") for name, share in shares.items()]
     table = Table(("filters that are", "SqueezeNet", f"{DRAWN:,} random ones"), rows)
     text = (
-        f"A filter has a direction where its spectrum leans to one axis by more than {ORIENTED:.0%}; it sees brightness "
-        "where more than half of its energy is the same in red, green and blue."
+        "A filter has a direction where its spectrum lies along one axis more than across it. It sees brightness where "
+        f"more than {GREY_ABOVE:.0%} of its energy is the same in red, green and blue, colour where less than "
+        f"{COLOUR_BELOW:.0%} is: of random numbers a third is."
     )
     return checks, Section("The first filters of SqueezeNet, learnt on ImageNet", text, figures, [table])
 
 
-def maps_of_a_photo(model: Model, path: object) -> tuple[list[Check], Section]:
+def maps_of_a_photo(model: Model, path: Path) -> tuple[list[Check], Section]:
     """What each stage makes of one photograph: a sheet of the strongest maps each, and numbers of all."""
-    from striate.explain.layers import place_of, read_maps, readable_copy, stage_layers
+    from striate.data.transforms import Normalize, eval_transform
+    from striate.explain.layers import place_of, read_maps, readable_copy
+    from striate.explain.sheets import as_tile, webp
+    from striate.explain.subject import backbone_in
+    from striate.images import read_image
 
     page = model.explain(str(path), "features", limit=1).sections[0]
-    network = readable_copy(model.module)
-    images = images_of(model, path)
-    rows = []
+    network, photo = readable_copy(model.module), eval_transform(model.card.preprocess)(read_image(path))
+    images = Normalize(model.card.preprocess)(photo[None])
+    backbone = backbone_in(network)
+    assert backbone is not None
+    rows, silent = [], []
     with torch.inference_mode():
-        for layer in stage_layers(network):
+        for stage, layers in backbone.stage_layers.items():
+            layer = layers[-1]
             maps, place = read_maps(network, layer, images), place_of(network, layer, images)
             height, width = maps.shape[2:]
             assert place is not None
-            silent = float((maps == 0).float().mean())
-            rows.append((layer, maps.shape[1], f"{height}×{width}", f"{place.field[0]}×{place.field[1]}", silent))
-    silent = [row[-1] for row in rows]
+            field = f"{place.field[0]}×{place.field[1]}"
+            silent.append(float((maps == 0).float().mean()))
+            rows.append((f"{stage} ({layer})", maps.shape[1], f"{height}×{width}", field, f"{silent[-1]:.0%}"))
     checks = [
         Check(
             "deeper: coarser, and more maps",
@@ -189,18 +203,9 @@ def maps_of_a_photo(model: Model, path: object) -> tuple[list[Check], Section]:
         ),
     ]
     heads = ("layer", "maps", "size", "pixels that a value sees", "share of zeros")
-    return checks, Section(
-        "Feature maps, layer by layer", page.text, page.figures, [Table(heads, rows)], page.pictures
-    )
-
-
-def images_of(model: Model, path: object) -> Tensor:
-    """One picture as the network takes it, [1, 3, H, W]."""
-    from striate.data.transforms import Normalize, eval_transform
-    from striate.images import read_image
-
-    preprocess = model.card.preprocess
-    return Normalize(preprocess)(eval_transform(preprocess)(read_image(str(path)))[None])
+    seen = Figure(webp(as_tile(photo, 227)), "The photograph, as the network sees it.", "A tiger walks over grass.")
+    title = "Feature maps, layer by layer"
+    return checks, Section(title, page.text, [seen, *page.figures], [Table(heads, rows)])
 
 
 def on_digits() -> tuple[list[Check], list[Section]]:
@@ -211,8 +216,8 @@ def on_digits() -> tuple[list[Check], list[Section]]:
     from striate.lectures.foundations.digits import accuracy, digits, fit, seeded
 
     data: Digits = digits(1_200)
-    network = seeded("conv16k5-relu-conv32-relu-gap-fc10", 0)
-    layers = list(network.features.children())  # type: ignore[union-attr]
+    network = seeded("conv16k5-relu-conv32-relu-gap", 0)
+    layers = list(network.children())
     before = layers[0].weight.detach().clone()
     losses = fit(network, data, steps=300, lr=0.05)
     after = layers[0].weight.detach()
@@ -221,7 +226,7 @@ def on_digits() -> tuple[list[Check], list[Section]]:
     image = data.test_images[digit : digit + 1]
     read = readable_copy(network)
     with torch.inference_mode():
-        maps = [read_maps(read, layer, image)[0] for layer in ("features.1", "features.3")]
+        maps = [read_maps(read, layer, image)[0] for layer in ("relu1", "relu2")]
     moved = float((after - before).norm() / before.norm())
     check = Check(
         "filters are learnt, not designed",
@@ -232,7 +237,9 @@ def on_digits() -> tuple[list[Check], list[Section]]:
     )
     names = [str(index) for index in range(len(after))]
     figures = [
-        Figure(sheet([painted(one) for one in before], names, 56), "5×5 filters as they were drawn.", "16 filters", True),
+        Figure(
+            sheet([painted(one) for one in before], names, 56), "5×5 filters as they were drawn.", "16 filters", True
+        ),
         Figure(sheet([painted(one) for one in after], names, 56), "The same, trained.", "16 filters, trained", True),
         *(
             Figure(
@@ -257,14 +264,11 @@ def draw_kinds(ours: Kinds, chance: Kinds) -> Drawing:
     axes.scatter(chance.brightness, chance.direction, s=4, color=GREY, alpha=0.3, linewidths=0, label="random")
     axes.scatter(ours.brightness, ours.direction, s=22, color=BLUE, alpha=0.85, linewidths=0, label="SqueezeNet")
     axes.axhline(ORIENTED, color=GREY, linewidth=0.8, linestyle=":")
-    axes.axvline(GREYISH, color=GREY, linewidth=0.8, linestyle=":")
+    for share in (COLOUR_BELOW, GREY_ABOVE):
+        axes.axvline(share, color=GREY, linewidth=0.8, linestyle=":")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="share of brightness", ylabel="direction")
     axes.text(0.99, 0.97, "grey edges", ha="right", va="top")
     axes.text(0.01, 0.97, "coloured edges", va="top")
     axes.text(0.01, 0.03, "coloured blobs")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return drawing
-
-
-def _mean(rows: Tensor) -> float:
-    return float(rows.float().mean())

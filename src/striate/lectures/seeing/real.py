@@ -44,6 +44,6 @@ def labelled(setting: Setting) -> list[Sample]:
     ]
 
 
-def absent(setting: Setting, names: tuple[str, ...], seen: str) -> tuple[str, ...]:
-    """A line for each of the data that are not there."""
-    return tuple(missing(name, seen) for name in names if setting.found(name) is None)
+def absent(setting: Setting, seen: dict[str, str]) -> tuple[str, ...]:
+    """A line for each of the data that are not there, and what they would show."""
+    return tuple(missing(name, what) for name, what in seen.items() if setting.found(name) is None)
