@@ -1,12 +1,13 @@
 """The content of one picture in the style of another: pixels are changed until a trained network's deep answers are
 those to the content, and how its maps go together is as in the style (Gatys, Ecker & Bethge, CVPR 2016). What goes
-together is a Gram matrix a layer, G_kk' = ⟨a_k, a_k'⟩, sums over all places, which forget where anything was; what falls
-is αL_content + βL_style.
+together is a Gram matrix a layer, G_kk' = ⟨a_k, a_k'⟩, sums over all places, which forget where anything was; what
+falls is αL_content + βL_style.
 """
 
 from __future__ import annotations
 
 import base64
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def painted(weights: str, content: Any, style: Any, setting: Setting) -> tuple[l
     losses, row = kept["losses"], kept["row"]
     rises = sum(
         after["total"] > before["total"] * (1 + RISES)
-        for before, after in zip(losses, losses[1:], strict=False)
+        for before, after in pairwise(losses)
         if before["size"] == after["size"]
     )
     last = [one for one in losses if one["size"] == SIZE]
@@ -85,7 +86,7 @@ def painted(weights: str, content: Any, style: Any, setting: Setting) -> tuple[l
         Check(
             "the loss under L-BFGS",
             "falls",
-            f"{rises} of {len(losses) - 1} steps rise; {last[0]['total']:.3g} → {last[-1]['total']:.3g} at {SIZE} pixels",
+            f"{rises} of {len(losses)} steps rise; {last[0]['total']:.3g} → {last[-1]['total']:.3g} at {SIZE} pixels",
             rises == 0 and last[-1]["total"] < last[0]["total"],
             "Within each of the two scales, which have losses of their own.",
         ),
@@ -103,7 +104,7 @@ def painted(weights: str, content: Any, style: Any, setting: Setting) -> tuple[l
         Figure(middle, "The style.", "A painting."),
         Figure(
             base64.b64decode(kept["picture"]),
-            f"Painted in {kept['seconds']:.0f} s: {SIZE} pixels, {STEPS} steps at each of two scales, SqueezeNet’s eyes.",
+            f"Painted in {kept['seconds']:.0f} s: {SIZE} pixels, {STEPS} steps at each of two scales.",
             "The photograph’s things in the painting’s strokes and colours.",
             wide=True,
         ),
@@ -113,7 +114,7 @@ def painted(weights: str, content: Any, style: Any, setting: Setting) -> tuple[l
         Figure(base64.b64decode(one["picture"]), f"Style ×{strength:g}", f"Painted, style counting {strength:g} times.")
         for strength, one in zip(STRENGTHS, row, strict=True)
     ]
-    text = "Content is compared in one deep layer, style in seven, from the first convolution on."
+    text = "Through SqueezeNet’s eyes: content is compared in one deep layer, style in seven, from the first on."
     return checks, [
         Section("A photograph, painted", text, triple),
         Section("How much style", f"{SMALL} pixels; only β changes.", strengths),
@@ -150,8 +151,8 @@ def shown(picture: Any) -> bytes:
 
 BY_HAND = (
     "Two maps of two by two places. Every entry is the sum, over the four places, of the one map times the other: "
-    "1·1 + 2·2 + 3·3 + 4·4 = 30, 1·0 + 2·1 + 3·1 + 4·0 = 5, 0 + 1 + 1 + 0 = 2. Move things about in both maps alike, and "
-    "the sums stay: where they were is forgotten, that they go together is kept."
+    "1·1 + 2·2 + 3·3 + 4·4 = 30, 1·0 + 2·1 + 3·1 + 4·0 = 5, 0 + 1 + 1 + 0 = 2. Move things about in both maps "
+    "alike, and the sums stay: where they were is forgotten, that they go together is kept."
 )
 MAPS = [[[1, 2], [3, 4]], [[0, 1], [1, 0]]]
 

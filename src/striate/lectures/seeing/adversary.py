@@ -160,12 +160,9 @@ def fallen(model: Model, samples: list[Any], setting: Setting) -> tuple[list[Che
     ]
     curves = {"FGSM": fast, f"PGD, {STEPS} steps": slow}
     heads = ("attack", *(in_255(epsilon) if epsilon else "0" for epsilon in epsilons))
-    rows = [
-        (name, *(percent(share) for share in shares))
-        for name, shares in (("FGSM", fast), (f"PGD, {STEPS} steps", slow))
-    ]
+    rows = [(name, *(percent(share) for share in shares)) for name, shares in curves.items()]
     curve = Figure(
-        draw_epsilons(epsilons, {"FGSM": fast, f"PGD, {STEPS} steps": slow}),
+        draw_epsilons(epsilons, curves),
         "Right answers against ε. A picture that falls to PGD counts as fallen at every greater ε.",
         "Two curves that fall to next to nothing at 1/255.",
     )
