@@ -106,9 +106,8 @@ def painted(weights: str, content: Any, style: Any, setting: Setting) -> tuple[l
             base64.b64decode(kept["picture"]),
             f"Painted in {kept['seconds']:.0f} s: {SIZE} pixels, {STEPS} steps at each of two scales.",
             "The photograph’s things in the painting’s strokes and colours.",
-            wide=True,
         ),
-        Figure(draw_losses(losses), "The loss, step by step; then the same picture twice as large.", "Falling curves"),
+        Figure(draw_losses(losses), "The loss, step by step, of the first scale and the next.", "Falling curves"),
     ]
     strengths = [
         Figure(base64.b64decode(one["picture"]), f"Style ×{strength:g}", f"Painted, style counting {strength:g} times.")
@@ -125,12 +124,13 @@ def paint_all(weights: str, content: Any, style: Any, setting: Setting) -> dict[
     """The pair at full size, and small for each strength: pictures as WebP in base64, and the losses."""
     from striate.create import stylize
 
+    small = {"size": SMALL, "steps": FEW, "precision": "fp32"}  # bf16 loses the first steps of a faint style
     setting.say(f"painting {SIZE} pixels")
     whole = stylize(content, style, network=weights, size=SIZE, steps=STEPS, device="cpu")
     row = []
     for strength in STRENGTHS:
         setting.say(f"painting {SMALL} pixels, style × {strength:g}")
-        one = stylize(content, style, network=weights, size=SMALL, steps=FEW, strength=strength, device="cpu")
+        one = stylize(content, style, network=weights, strength=strength, device="cpu", **small)
         row.append({**{name: one.losses[-1][name] for name in ("style", "content")}, "picture": packed(one.image)})
     return {"picture": packed(whole.image), "losses": whole.losses, "seconds": whole.seconds, "row": row}
 
@@ -187,16 +187,16 @@ def draw_gram() -> Figure:
 
     features = torch.tensor(MAPS)
     rows = features.flatten(1)
-    drawing, axes = sheet(18.4, 7.2)
+    drawing, axes = sheet(16.6, 5.4)
     for index, (name, hue) in enumerate((("a₁", BLUE), ("a₂", ORANGE))):
-        matrix(axes, features[index], 0.7 + 2.8 * index, 2.3, title=name, colour=hue, largest=6)
-    word(axes, 6.3, 3.3, "→", 15)
+        matrix(axes, features[index], 0.7 + 2.8 * index, 1.5, title=name, colour=hue, largest=6)
+    word(axes, 6.3, 2.5, "→", 15)
     for index, hue in enumerate((BLUE, ORANGE)):
-        matrix(axes, rows[index : index + 1], 7.2, 2.1 + 1.3 * index, colour=hue, largest=6)
-    word(axes, 9.2, 1.6, "places in a row", 9, GREY)
-    word(axes, 12.2, 3.3, "→", 15)
-    matrix(axes, rows @ rows.T, 13.4, 2.3, title="G = ⟨aₖ, aₖ′⟩", largest=45)
-    word(axes, 9.2, 6.0, "5 = 1·0 + 2·1 + 3·1 + 4·0", 10)
+        matrix(axes, rows[index : index + 1], 7.2, 1.35 + 1.3 * index, colour=hue, largest=6)
+    word(axes, 9.2, 0.85, "places in a row", 9, GREY)
+    word(axes, 12.2, 2.5, "→", 15)
+    matrix(axes, rows @ rows.T, 13.4, 1.5, title="G = ⟨aₖ, aₖ′⟩", largest=45)
+    word(axes, 9.2, 4.7, "5 = 1·0 + 2·1 + 3·1 + 4·0", 10)
     return Figure(drawing, "", "Two 2×2 maps written as rows; their inner products 30, 5, 5, 2 in a matrix.", wide=True)
 
 

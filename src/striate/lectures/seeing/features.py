@@ -44,7 +44,7 @@ GREY_ABOVE, COLOUR_BELOW = (
 )  # of its energy that is the same in red, green and blue; random filters have a third
 DRAWN = 2_000  # random filters to compare with
 PHOTO = "n02129604_tiger.JPEG"  # stripes, fur, grass
-SPECTRUM = 32  # places a side at which a filter's spectrum is taken
+SPECTRUM = 33  # places a side at which a filter’s spectrum is taken; odd, so that every frequency has its negative
 
 
 class Kinds(NamedTuple):
@@ -74,7 +74,7 @@ def kinds_of(weights: Tensor) -> Kinds:
     """
     from striate.explain.filters import brightness_share, strongest_pattern
 
-    power = torch.fft.fft2(strongest_pattern(weights), s=(SPECTRUM, SPECTRUM)).abs().square()  # [N, 32, 32]
+    power = torch.fft.fft2(strongest_pattern(weights), s=(SPECTRUM, SPECTRUM)).abs().square()  # [N, 33, 33]
     rows = torch.fft.fftfreq(SPECTRUM)[:, None]
     columns = rows.T
     down, across, both = ((power * part).sum((1, 2)) for part in (rows * rows, columns * columns, rows * columns))

@@ -206,7 +206,10 @@ def normalised() -> tuple[list[Check], Section]:
     other = {name: value * grown.get(name, 1) for name, value in weights.items()}
     steps = torch.linspace(-1, 1, 21, dtype=torch.float64).tolist()
     curves: dict[str, tuple[list[float], list[float]]] = {}
-    for kind, direct in (("as drawn", unscaled), ("each filter as long as the network’s", random_direction)):
+    for kind, direct in (
+        ("a direction as it is drawn", unscaled),
+        ("each filter as long as the network’s", random_direction),
+    ):
         curves[kind] = tuple(  # type: ignore[assignment]
             line(network, given, direct(given, 0, "line"), steps, batches, task) for given in (weights, other)
         )
@@ -283,7 +286,7 @@ def draw_pairs(steps: Sequence[float], curves: dict[str, tuple[list[float], list
     for axes, (kind, (one, other)) in zip(panels, curves.items(), strict=True):
         axes.plot(steps, one, color=BLUE, linewidth=3.5, alpha=0.6, label="the network")
         axes.plot(steps, other, "--", color=ORANGE, linewidth=1.6, label=f"× {SCALE:g}, ÷ {SCALE:g}")
-        axes.set(yscale="log", xlabel="step", title=f"Directions {kind}")
+        axes.set(yscale="log", xlabel="step", xticks=(-1, -0.5, 0, 0.5, 1), title=kind)
         axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
     panels[0].set_ylabel("loss")
     panels[0].legend(frameon=False)

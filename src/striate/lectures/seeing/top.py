@@ -36,7 +36,7 @@ print(f"unit {unit} answers to", data.labels[top.pictures[unit]].tolist())  # it
 print(project(network, "relu2", data.images[top.pictures[unit]], [unit] * 9, top.rows[unit], top.columns[unit]).shape)
 """
 
-UNITS_EACH = 3  # shown of each layer
+UNITS_EACH, SELECTIVE = 3, 24  # shown of each layer, of so many most selective ones
 DIGITS_LAYERS = ("relu1", "relu2", "relu3")
 
 
@@ -71,13 +71,13 @@ def on_photos(model: Model, photos: Path, setting: Setting) -> tuple[list[Check]
     from striate.explain.top_activations import look
 
     layers = spread(stage_layers(model.module), 4)
-    found, _ = look(model, Request(str(photos), say=setting.say), layers, UNITS_EACH)
+    found, _ = look(model, Request(str(photos), say=setting.say), layers, SELECTIVE)
     sections, specific, beyond = [], [], 0.0
     for seen in found:
         setting.say(f"{seen.layer}: projecting")
         assert seen.place is not None
         figures = []
-        for unit in seen.units:
+        for unit in varied(seen.top.pictures, seen.units, UNITS_EACH):
             projections = projections_of(model, seen, unit)
             beyond = max(beyond, outside(projections, seen.place, seen.top.rows[unit], seen.top.columns[unit]))
             figures.append(drawn(seen, unit, projections))
@@ -111,6 +111,21 @@ def on_photos(model: Model, photos: Path, setting: Setting) -> tuple[list[Check]
     ]
     sections.append(Section("From layer to layer", "", [], [Table(heads, rows)]))
     return checks, sections
+
+
+def varied(pictures: Tensor, units: list[int], count: int) -> list[int]:
+    """Units whose best pictures are not the same ones: after the first, each shares the fewest with those before it.
+
+    Args:
+        pictures: int64 [C, k], of each unit.
+        units: to choose from, the preferred first.
+    """
+    chosen = units[:1]
+    while len(chosen) < min(count, len(units)):
+        taken = set(pictures[chosen].flatten().tolist())
+        rest = [unit for unit in units if unit not in chosen]
+        chosen.append(min(rest, key=lambda unit: len(taken & set(pictures[unit].tolist()))))
+    return chosen
 
 
 WORDS = {
