@@ -1,0 +1,1 @@
+"""Part H of the lectures: pictures made by networks."""

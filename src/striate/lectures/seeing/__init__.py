@@ -1,0 +1,1 @@
+"""Part G of the lectures: what trained networks have learnt to see."""
