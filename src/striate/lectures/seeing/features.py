@@ -169,7 +169,7 @@ def maps_of_a_photo(model: Model, path: Path) -> tuple[list[Check], Section]:
     from striate.data.transforms import Normalize, eval_transform
     from striate.explain.layers import place_of, read_maps, readable_copy
     from striate.explain.sheets import as_tile, webp
-    from striate.explain.subject import backbone_in
+    from striate.explain.layers import backbone_in
     from striate.images import read_image
 
     page = model.explain(str(path), "features", limit=1).sections[0]
