@@ -21,6 +21,7 @@ from striate.explain.adversary_figure import draw_epsilons, in_255
 from striate.explain.attacks import in_levels, in_pixels, pgd, pixel_gradient
 from striate.explain.explanation import Explanation, Request
 from striate.explain.labelled import labelled
+from striate.explain.pictures import at_one_size
 from striate.predict import automatic_batch
 from striate.results.words import percent
 from striate.sources import expand
@@ -192,8 +193,8 @@ def judged_pictures(model: Model, request: Request) -> Judged:
 
 def read_all(model: Model, samples: list[Sample], truth: str) -> Judged:
     """Pictures as the network sees them; those without a target get the model's own answer."""
-    pictures = Split(samples, torch.zeros(len(samples)), model.card.preprocess, cache=True)
-    assert pictures.stack is not None
+    pictures = Split(samples, torch.zeros(len(samples)), at_one_size(model.card.preprocess), cache=True)
+    assert isinstance(pictures.stack, torch.Tensor)
     kept = pictures.samples
     if any(sample.target is None for sample in kept):
         batch = automatic_batch(model.card.preprocess.size, model.device)

@@ -167,9 +167,8 @@ def first_filters(model: Model) -> tuple[list[Check], Section]:
 def maps_of_a_photo(model: Model, path: Path) -> tuple[list[Check], Section]:
     """What each stage makes of one photograph: a sheet of the strongest maps each, and numbers of all."""
     from striate.data.transforms import Normalize, eval_transform
-    from striate.explain.layers import place_of, read_maps, readable_copy
+    from striate.explain.layers import backbone_in, place_of, read_maps, readable_copy
     from striate.explain.sheets import as_tile, webp
-    from striate.explain.layers import backbone_in
     from striate.images import read_image
 
     page = model.explain(str(path), "features", limit=1).sections[0]
