@@ -115,7 +115,7 @@ class Recipe(Settings):
         default=0.0, ge=0, lt=1, description="train on adversaries: the most a pixel of 0..1 is changed; 0: none"
     )
     adversarial_steps: int = Field(
-        default=1, ge=1, description="1: fast gradient sign from a random start; more: projected gradient descent"
+        default=3, ge=1, description="of projected gradient descent; 1: fast gradient sign, which may only seem to help"
     )
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="rare classes weigh more in the loss"

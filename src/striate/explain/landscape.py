@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LIMIT, POINTS, LEAST_POINTS = 256, 21, 5
 BATCH = 64
-HESSIAN_PICTURES = 128  # second derivatives cost five times as much
+HESSIAN_PICTURES = 64  # second derivatives cost as much as some ten losses, and are wanted a dozen times
 NEAR, FAR = 0.2, 0.5  # radii at which the rise is told
 
 

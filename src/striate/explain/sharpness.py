@@ -49,7 +49,7 @@ def keskar_sharpness(network: nn.Module, batches: Batches, task: Task, epsilon: 
 
 
 def extreme_eigenvalues(
-    network: nn.Module, batches: Batches, task: Task, steps: int = 20, seed: int = 0
+    network: nn.Module, batches: Batches, task: Task, steps: int = 12, seed: int = 0
 ) -> tuple[float, float]:
     """The largest and the smallest eigenvalue of the Hessian of the mean loss.
 

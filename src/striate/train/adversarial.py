@@ -1,10 +1,10 @@
 """Adversarial training: every batch is replaced by the worst pictures near it that a quick attack finds.
 
-With one step, the random start and the step of 1.25 ε of Wong, Rice & Kolter 2020 (arXiv:2001.03994: fast is better
-than free); with more, Madry et al. 2018 (arXiv:1706.06083). No clean pictures are mixed in: that buys little clean
-accuracy and invites a network that only hides its gradient. A network that hides it answers FGSM well and PGD not at
-all, which its clean accuracy does not show; so held-out pictures are judged under PGD after every epoch, and that
-decides which weights are kept (Rice, Wong & Kolter 2020, arXiv:2002.11569).
+Projected gradient descent from a random start, as in Madry et al. 2018 (arXiv:1706.06083), but of three steps. One step
+of 1.25 ε is the fast method of Wong, Rice & Kolter 2020 (arXiv:2001.03994): at half the cost, but where ε is large the
+network then learns to hide its gradient (their section 5.4, "catastrophic overfitting"): it answers FGSM well and PGD
+not at all, and its clean accuracy rises. So held-out pictures are judged under PGD after every epoch, and that decides
+which weights are kept (Rice, Wong & Kolter 2020, arXiv:2002.11569). No clean pictures are mixed in.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def judging(model: nn.Module) -> Iterator[None]:
 
 
 def under_attack(trainer: Trainer, model: nn.Module, data: Split, batch: int) -> dict[str, float]:
-    """Metrics on up to 1,000 pictures of a split under PGD, by name, `adversarial_` before each."""
+    """The task's best metric on up to 1,000 pictures of a split under PGD, by its name with `adversarial_` before."""
     metrics = trainer.task.metrics()
     model.eval()
     for number, part in enumerate(data.in_order(batch, every=-(-len(data) // JUDGED))):
@@ -114,4 +114,4 @@ def under_attack(trainer: Trainer, model: nn.Module, data: Split, batch: int) ->
         with torch.inference_mode(), trainer.accelerator.autocast():
             outputs = model(images)
         metrics.update(trainer.task.settle(outputs, part.sizes, data.preprocess), data.targets[part.indices])
-    return {f"adversarial_{name}": value for name, value in metrics.compute().items()}
+    return {f"adversarial_{metrics.best}": metrics.compute()[metrics.best]}

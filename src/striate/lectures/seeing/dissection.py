@@ -37,7 +37,7 @@ print(found.iou, found.detectors())  # 2 / 4
 
 LAYER = "features.12"  # SqueezeNet's last fire module
 STREETS, STREETS_SHOWN = "camvid12", 6
-FIGURES = 100  # of the shapes that Striate draws
+FIGURES = 60  # of the shapes that Striate draws
 
 
 class Searched(NamedTuple):
