@@ -74,7 +74,7 @@ def test_without_data_the_rest_shows_and_says_what_is_missing(key: str, shown):
 
 @pytest.mark.parametrize("key", IDS)
 def test_ideas_are_short_and_name_their_source(key: str):
-    first, *_ = module_of(key).__doc__.strip().split("\n\n")
+    first, *_ = (module_of(key).__doc__ or "").strip().split("\n\n")
     assert re.search(r"\b20[01]\d\b", first), "no citation"
     assert len(re.findall(r"[.?:](\s|$)", first)) <= 5
 

@@ -216,10 +216,10 @@ def on_digits() -> tuple[list[Check], list[Section]]:
 
     data: Digits = digits(1_200)
     network = seeded("conv16k5-relu-conv32-relu-gap", 0)
-    layers = list(network.children())
-    before = layers[0].weight.detach().clone()
+    first = network.get_submodule("conv1").get_parameter("weight").detach()
+    before = first.clone()
     losses = fit(network, data, steps=300, lr=0.05)
-    after = layers[0].weight.detach()
+    after = first.clone()
     right = accuracy(network, data.test_images, data.test_labels)
     digit = int((data.test_labels == 3).nonzero()[0])
     image = data.test_images[digit : digit + 1]
