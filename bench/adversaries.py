@@ -27,7 +27,7 @@ from bench.pictures import SHARED, dataset
 PAIRS = 1
 WEIGHTS = "squeezenet1_0-imagenet.safetensors"
 CASES = ("photos", "mnist")
-RECIPE = "--adversarial 0.25"
+RECIPE = "--adversarial 0.25 --lr 0.002"
 CLEAN, UNDER_FGSM, EPSILON = 0.985, 0.90, 0.2  # the targets
 
 
