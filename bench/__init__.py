@@ -25,5 +25,6 @@ BENCHMARKS = {
     "detection_evaluation": "COCO's numbers of 5,000 pictures' detections: ours against pycocotools",
     "detection_training": "Faster R-CNN with a feature pyramid: our training step against torchvision's reference loop",
     "sliding": "a classifier on every window of a picture: crops against one fully convolutional pass",
+    "style": "style transfer at 512 px: by changing pixels with SqueezeNet, and by a trained network",
     "kills": "training killed at random moments and resumed: the weights must be bit-identical",
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from striate.backbones import create_model, list_models
     from striate.config import ModelCard, Preprocess, Recipe
+    from striate.create import Styled, stylize
     from striate.data import Dataset, Sample, open_dataset
     from striate.data.check import check_dataset
     from striate.errors import DataError, ImageError, MissingExtra, StriateError, UsageError
@@ -38,6 +39,7 @@ _PUBLIC = {
     "Recipe": "striate.config",
     "Sample": "striate.data",
     "StriateError": "striate.errors",
+    "Styled": "striate.create",
     "UsageError": "striate.errors",
     "check_dataset": "striate.data.check",
     "create_model": "striate.backbones",
@@ -45,6 +47,7 @@ _PUBLIC = {
     "load": "striate.model",
     "open_dataset": "striate.data",
     "read_image": "striate.images",
+    "stylize": "striate.create",
     "summary": "striate.network_summary:summarize",
     "train": "striate.train",
 }
@@ -64,6 +67,7 @@ __all__ = [
     "Recipe",
     "Sample",
     "StriateError",
+    "Styled",
     "UsageError",
     "check_dataset",
     "create_model",
@@ -71,6 +75,7 @@ __all__ = [
     "load",
     "open_dataset",
     "read_image",
+    "stylize",
     "summary",
     "train",
 ]

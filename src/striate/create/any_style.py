@@ -74,7 +74,7 @@ class AnyStyle(nn.Module):
 
     def describe(self, images: Tensor) -> Tensor:
         """What the decoded layer answers: [B, 3, H, W] -> [B, N, h, w]."""
-        return self.encoder(images)[self.last]
+        return self.encoder(images, [self.last])[self.last]
 
     def decode(self, description: Tensor, height: int, width: int) -> Tensor:
         """[B, N, h, w] -> [B, 3, height, width] in 0..1."""
@@ -96,7 +96,7 @@ class AnyStyle(nn.Module):
     def loss(self, photos: Tensor, styles: Tensor) -> Tensor:
         """Content: the description of the painting against what was to be painted; style: mean and deviation of every
         map of every layer up to there (equations 12 and 13); both as shares, and L1 for content."""
-        seen, looks = self.encoder(photos), self.encoder(styles)
+        seen, looks = self.encoder(photos, [self.last]), self.encoder(styles)
         aim = adapt(seen[self.last], looks[self.last])
         painted = self.encoder(self.decode(aim, *photos.shape[-2:]))
         content = (painted[self.last].float() - aim).square().mean() / aim.square().mean()

@@ -20,11 +20,17 @@ BORDER = 16  # pixels mirrored around the photo, and cut off again: there the ze
 class PictureNorm(nn.GroupNorm):
     """Instance norm: every map of every picture to mean 0 and deviation 1, then a learnt scale and shift.
 
-    As a group norm with a group a channel, which a processor computes in channels_last and bf16 as they are.
+    A group norm with a group a channel says the same, and is the faster one on a processor in channels_last; its
+    gradient is ten times slower.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+        return super().forward(input)
 
 
 class Conv(nn.Module):

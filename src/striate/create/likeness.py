@@ -56,7 +56,7 @@ class Likeness:
         """
         self.grams = {}
         for share, style in zip(mix, styles, strict=True):
-            answers = self.perception(style)
+            answers = self.perception(style, self.layers.style)
             for name in self.layers.style:
                 gram = share * mean_gram(answers[name])
                 self.grams[name] = self.grams[name] + gram if name in self.grams else gram
@@ -64,7 +64,7 @@ class Likeness:
     @torch.no_grad()
     def content_of(self, photos: Tensor) -> dict[str, Tensor]:
         """What of photos [B, 3, H, W] is to be kept, by layer."""
-        answers = self.perception(photos)
+        answers = self.perception(photos, self.layers.content)
         return {name: at_least_float32(answers[name]) for name in self.layers.content}
 
     def __call__(self, images: Tensor, content: dict[str, Tensor]) -> Losses:

@@ -80,14 +80,19 @@ class Perception(nn.Module):
             )
         self.eval().requires_grad_(False)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """`names`: of these layers only, so that deeper ones need not be computed."""
+        wanted = list(names or self.names)
+        self._found = {}
         values = (images - self.mean) / self.std
         border = min(BORDER, *(side - 1 for side in images.shape[-2:]))
         values = F.pad(values, (border,) * 4, mode="reflect").contiguous(memory_format=torch.channels_last)
         for step in self.steps.values():
             values = step(values)
+            if all(name in self._found for name in wanted):
+                break
         found, self._found = self._found, {}
-        return {name: found[name] for name in self.names}
+        return {name: found[name] for name in wanted}
 
     def _inside(self, module: str) -> nn.Module:
         """The copy of a module, by the name that it has in the backbone."""

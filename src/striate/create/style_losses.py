@@ -41,5 +41,6 @@ def total_variation(images: Tensor) -> Tensor:
 
 
 def at_least_float32(features: Tensor) -> Tensor:
-    """Sums over thousands of positions are nothing for half a float."""
+    """Sums over thousands of positions are nothing for half a float. (Autocast multiplies matrices in bf16 all the
+    same: it sums in float32 and rounds once, which is seen nowhere.)"""
     return features.to(torch.promote_types(features.dtype, torch.float32))

@@ -1,0 +1,120 @@
+"""Style transfer at 512 pixels: seconds by changing pixels, milliseconds by a trained network.
+
+pixels:  `striate.stylize` with its defaults, L-BFGS through SqueezeNet's eyes; scikit-image's astronaut in three styles
+         that `bench/drawn_styles.py` draws. Fails from 180 s on, or when the loss rises within a scale.
+network: `Painter.paint` of the same photo, 512 × 512, by a network as `striate stylize --train` makes; `--painter FILE`
+         takes a trained one, without it the weights are random, which takes as long. Fails from 150 ms on.
+
+`--picture FILE` draws photo, styles and paintings side by side. SqueezeNet's weights come from the folder of the
+pictures (`squeezenet1_0-imagenet.safetensors`), or are fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from bench.drawn_styles import DRAWN
+from bench.harness import Comparison, interleave
+from bench.pictures import SHARED
+
+PAIRS = 5
+MOST_SECONDS, MOST_MILLISECONDS = 180.0, 150.0
+WEIGHTS = SHARED / "squeezenet1_0-imagenet.safetensors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--styles", nargs="+", choices=DRAWN, default=["strokes"])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--painter", type=Path, help="a file that striate stylize --train wrote")
+    parser.add_argument("--picture", type=Path, help="draw what came out into this file")
+
+
+def measure(options: argparse.Namespace) -> list[Comparison]:
+    photo = astronaut()
+    shown: list[tuple[str, Tensor]] = [("photo", photo)]
+    found = [comparison for name in options.cases for comparison in CASES[name](options, photo, shown)]
+    if options.picture:
+        from striate.data.contact_sheet import contact_sheet
+
+        captions, pictures = zip(*shown, strict=True)
+        contact_sheet(pictures, captions, columns=4, tile=options.size // 2).save(options.picture)
+    return found
+
+
+def pixels(options: argparse.Namespace, photo: Tensor, shown: list[tuple[str, Tensor]]) -> list[Comparison]:
+    """A case a style, each painted once."""
+    from striate.create import stylize
+
+    found = []
+    for name in options.styles:
+        style = F.pil_to_tensor(DRAWN[name]())
+        done = stylize(
+            photo,
+            style,
+            network=WEIGHTS if WEIGHTS.is_file() else None,
+            size=options.size,
+            steps=options.steps,
+            device=options.device,
+        )
+        rows = list(pairwise(done.losses))
+        rises = sum(later["total"] > earlier["total"] for earlier, later in rows if earlier["size"] == later["size"])
+        facts = {
+            "steps": len(done.losses),
+            "rises of the loss": rises,
+            "first and last loss": [round(done.losses[place]["total"], 1) for place in (0, -1)],
+            "seconds allowed": MOST_SECONDS,
+        }
+        ok = rises == 0 and done.seconds < MOST_SECONDS
+        figures = {"striate": [done.seconds]}
+        found.append(Comparison("s", figures, higher_is_better=False, facts=facts, case=f"pixels, {name}", ok=ok))
+        shown += [(name, style), (f"{name}, {len(done.losses)} steps", done.image)]
+    return found
+
+
+def network(options: argparse.Namespace, photo: Tensor, shown: list[tuple[str, Tensor]]) -> list[Comparison]:
+    """One photo after the other, in turn with nothing."""
+    from statistics import median
+
+    from striate.config import ModelCard
+    from striate.create.fast_style import FastStyle
+    from striate.create.painter import AS_IT_IS, TASK, Painter, load_painter
+    from striate.create.pictures import as_float, scaled_to
+
+    if options.painter:
+        painter = load_painter(options.painter, options.device)
+    else:
+        made = FastStyle()
+        card = ModelCard(
+            task=TASK, architecture="fast_style", arguments=made.arguments, classes=[], preprocess=AS_IT_IS
+        )
+        painter = Painter(made, card, options.device)
+    seen = scaled_to(as_float(photo), options.size)
+    side: Callable[[], float] = lambda: 1000 * painter.paint(seen).seconds  # noqa: E731
+    figures = interleave({"striate": side}, options.pairs, warmup=3)
+    facts = {
+        "weights": options.painter or "random",
+        "parameters": sum(parameter.numel() for parameter in painter.network.parameters()),
+        "milliseconds allowed": MOST_MILLISECONDS,
+    }
+    shown.append((f"network, {painter.name}", painter.paint(seen).image))
+    ok = median(figures["striate"]) < MOST_MILLISECONDS
+    return [Comparison("ms", figures, higher_is_better=False, facts=facts, case="network", ok=ok)]
+
+
+def astronaut() -> Tensor:
+    """scikit-image's photograph of Eileen Collins (NASA, public domain), uint8 [3, 512, 512]."""
+    from skimage import data
+
+    return torch.from_numpy(data.astronaut()).permute(2, 0, 1).contiguous()
+
+
+CASES = {"pixels": pixels, "network": network}
