@@ -20,7 +20,7 @@ PAIRS = 1  # seeds
 OPTIONS = {  # what differs from the detector's defaults, and why is in docs/detection.md
     "fcos": "",
     "faster_rcnn": "--epochs 20 --lr 0.001",
-    "yolov3_tiny": "--epochs 24 --size 224",
+    "yolov3_tiny": "--epochs 40 --size 224",
     "yolov1": "--epochs 60",
     "sliding": "--epochs 10",
     "fast_rcnn": "--epochs 8 --augment none",

@@ -14,6 +14,8 @@ DATA = Path(os.environ.get("STRIATE_TEST_DATA", Path(__file__).parents[2] / "sha
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "striate-tests"
 
 os.environ.setdefault("NO_COLOR", "1")  # what commands print is compared as text
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads that wait for each other only spin
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def unpacked(name: str) -> Path:
