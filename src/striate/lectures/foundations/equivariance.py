@@ -229,9 +229,9 @@ def show(setting: Setting) -> Shown:
             ),
             Section(
                 "The answer moves less, layer by layer",
-                "How much each layer's output changes, at the same places, when the picture moves. The maps change much: "
-                "what they found has moved with the picture. Pooling softens it; their average over all places, and "
-                "the answer, change little.",
+                "How much each layer's output changes, at the same places, when the picture moves. The maps change "
+                "much: what they found has moved with the picture. Pooling softens it; their average over all places "
+                "and the answer change little.",
                 curves,
             ),
             Section(
