@@ -180,7 +180,7 @@ def show(setting: Setting) -> Shown:
             "Two pixels' move changes, layer by layer",
             "less after pooling",
             " → ".join(f"{name} {100 * value:.0f} %" for name, value in far.items()),
-            far["conv1"] > far["pooled twice"] > far["averaged"],
+            far["conv2"] > far["pooled once"] > far["pooled twice"] > far["averaged"],
             f"‖f(moved) − f‖ / ‖f‖ over 128 digits; the network is right on {found['accuracy']:.1%}.",
         ),
     ]
@@ -229,8 +229,9 @@ def show(setting: Setting) -> Shown:
             ),
             Section(
                 "The answer moves less, layer by layer",
-                "How much each layer's output changes, at the same places, when the picture moves: early maps change "
-                "wholly, what is pooled changes less, the average over all places least.",
+                "How much each layer's output changes, at the same places, when the picture moves. The maps change "
+                "much: what they found has moved with the picture. Pooling softens it; their average over all places "
+                "and the answer change little.",
                 curves,
             ),
             Section(

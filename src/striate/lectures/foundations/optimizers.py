@@ -204,7 +204,13 @@ def show(setting: Setting) -> Shown:
     rows = []
     for name, title in NAMES.items():
         rows.append(
-            [title, *(f"{found[key][name]['heights'][-1]:.2g} (ε {found[key][name]['rate']:.2g})" for key in SURFACES)]
+            [
+                title,
+                *(
+                    f"{max(found[key][name]['heights'][-1], 1e-16):.2g} (ε {found[key][name]['rate']:.2g})"
+                    for key in SURFACES
+                ),
+            ]
         )
     accuracies = [
         [
@@ -234,7 +240,7 @@ def show(setting: Setting) -> Shown:
                     Table(
                         ["optimiser", *(surface.title for surface in SURFACES.values())],
                         rows,
-                        "Height at the end, and the rate",
+                        "Height at the end, 1e-16 at least, and the rate",
                     )
                 ],
             ),
