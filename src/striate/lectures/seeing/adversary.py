@@ -38,7 +38,7 @@ for epsilon in (0, 0.05, 0.1, 0.2):
 
 SHOWN, EPSILON = 3, 2 / 255  # photographs drawn; the strength nearest to the panda's 0.007 in whole grey levels
 STEPS = 10  # of projected gradient descent
-DIGITS_EPSILONS = (0.0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3)
+DIGITS_EPSILONS = tuple(levels / 255 for levels in (0, 8, 16, 24, 32, 48, 72))
 
 
 def show(setting: Setting) -> Shown:
@@ -52,9 +52,9 @@ def show(setting: Setting) -> Shown:
             more, fall = fallen(model, samples, setting)
             checks, sections = [*checks[:2], *more, *checks[2:]], [flips, fall, *sections[1:]]
     seen = {
-        WEIGHTS: "photographs whose answer changes by noise that nobody sees",
-        PHOTOS: "them",
-        CLASSES: "the accuracy on them under attack",
+        WEIGHTS: "a real network misled by noise that nobody sees",
+        PHOTOS: "the photographs that it is misled on",
+        CLASSES: "its accuracy on them under attack",
     }
     return Shown(tuple(checks), tuple(sections), missing=absent(setting, seen))
 
@@ -202,7 +202,7 @@ def learnt_digits() -> tuple[nn.Module, Tensor, Tensor]:
 
 def on_digits() -> tuple[list[Check], list[Section]]:
     """The fall of a small network: what a photograph's noise hides is plain to see on 64 pixels."""
-    from striate.explain.adversary_figure import draw_epsilons
+    from striate.explain.adversary_figure import draw_epsilons, in_255
     from striate.explain.attacks import fgsm
     from striate.explain.sheets import as_tile, grid, webp
 
@@ -218,7 +218,7 @@ def on_digits() -> tuple[list[Check], list[Section]]:
     side = 72
     tiles = [as_tile((255 * one).round().to(torch.uint8), side) for noisy, _ in rows for one in noisy]
     sheet = grid(tiles, [str(answer) for _, answers in rows for answer in answers], columns=9, side=side)
-    told = ", ".join(f"{epsilon:g}" for epsilon in DIGITS_EPSILONS[::2])
+    told = ", ".join(in_255(epsilon) for epsilon in DIGITS_EPSILONS[::2])
     figures = [
         Figure(
             webp(sheet), f"Nine digits at ε = {told}, and the answers.", "Rows of digits with more and more noise", True
@@ -228,7 +228,7 @@ def on_digits() -> tuple[list[Check], list[Section]]:
     check = Check(
         "digits right, undisturbed and under FGSM",
         "falls",
-        f"{shares[0]:.1%}; ε = 0.1: {shares[3]:.1%}; ε = 0.3: {shares[-1]:.1%}",
+        f"{shares[0]:.1%}; ε = 24/255: {shares[3]:.1%}; 72/255: {shares[-1]:.1%}",
         shares[0] > 0.9 and shares[-1] < 0.5 and shares == sorted(shares, reverse=True),
         f"{len(labels)} unseen digits of 64 pixels: with so few, each has to change a lot.",
     )

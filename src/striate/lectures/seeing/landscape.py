@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from striate.files import write_atomic
 from striate.lectures.page import Check, Setting, Shown
 from striate.lectures.seeing.real import absent
 from striate.tasks.section import BLUE, GREY, ORANGE, Figure, Section, Table
@@ -161,19 +162,20 @@ def trained(folder: Path, setting: Setting, training: dict[str, Any]) -> dict[st
     from striate import __version__
 
     key = hashlib.sha256(json.dumps([training, __version__], sort_keys=True).encode()).hexdigest()[:12]
-    kept = setting.cache / "models" / f"G4-{key}"
+    runs = folder.parent / "runs"
 
     def run(name: str) -> Path:
-        done = kept / "classify" / name / "model.safetensors"
+        done = setting.cache / "models" / f"{NETWORKS[name]}-{key}.safetensors"
         if done.is_file() and not setting.fresh:
             return done
         setting.say(f"{name}: training")
         command = [sys.executable, "-m", "striate", "train", str(folder), "--model", NETWORKS[name]]
-        command += ["--epochs", str(training["epochs"]), *training["recipe"].split(), "--seed", "0", "--overwrite"]
-        command += ["--threads", "1", "--workers", "0", "--out", str(kept), "--name", name]
+        command += ["--epochs", str(training["epochs"]), *training["recipe"].split(), "--seed", "0"]
+        command += ["--threads", "1", "--workers", "0", "--out", str(runs), "--name", name]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         setting.say(f"{name}: trained")
-        return done
+        # a run that was broken off leaves a model too, so only a finished one's is taken over
+        return write_atomic(done, (runs / "classify" / name / "model.safetensors").read_bytes())
 
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as side_by_side:
         return dict(zip(NETWORKS, side_by_side.map(run, NETWORKS), strict=True))
