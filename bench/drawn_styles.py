@@ -37,7 +37,7 @@ def glass(size: int = 512, seed: int = 0, panes: int = 260) -> Image.Image:
     """Stained glass: panes of clear colours between dark leads, each a little lighter in the middle."""
     random = np.random.default_rng(seed)
     side = round(panes**0.5)
-    grid = np.stack(np.mgrid[:side, :side], axis=-1).reshape(-1, 2) + 0.5
+    grid = np.mgrid[:side, :side].reshape(2, -1).T + 0.5
     centres = (grid + random.uniform(-0.48, 0.48, grid.shape)) * size / side
     panes = len(centres)
     rows, columns = np.mgrid[:size, :size]

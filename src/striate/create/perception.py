@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -55,6 +56,9 @@ class Perception(nn.Module):
         UsageError: no such layer, or a network that is not for colour pictures.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, backbone: Backbone, preprocess: Preprocess, layers: Iterable[str], pooling: Pooling = "auto"
     ) -> None:
@@ -75,9 +79,7 @@ class Perception(nn.Module):
             self.steps[step.replace(".", "/")] = module  # a name with dots is no key of a ModuleDict
         self._found: dict[str, Tensor] = {}
         for name, module in self.names.items():
-            self._inside(module).register_forward_hook(
-                lambda _, __, answer, name=name: self._found.__setitem__(name, answer)
-            )
+            self._inside(module).register_forward_hook(partial(self._keep, name))
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, names: Iterable[str] | None = None) -> dict[str, Tensor]:
@@ -93,6 +95,9 @@ class Perception(nn.Module):
                 break
         found, self._found = self._found, {}
         return {name: found[name] for name in wanted}
+
+    def _keep(self, name: str, module: nn.Module, inputs: object, answer: Tensor) -> None:
+        self._found[name] = answer
 
     def _inside(self, module: str) -> nn.Module:
         """The copy of a module, by the name that it has in the backbone."""
