@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from striate.config import Recipe
 from striate.data.loaders import Split
@@ -50,13 +51,14 @@ def refuse_adversarial(recipe: Recipe, model: nn.Module) -> None:
 def attacked(trainer: Trainer, images: Tensor, targets: Tensor) -> Tensor:
     """A batch made hard: float [B, C, H, W], normalised → the same, no pixel further than `recipe.adversarial` away.
 
-    The attack looks at the network as it judges (batch norms' running statistics, no dropout), and leaves no trace.
+    The attack looks at the network as it trains, but for dropout, and leaves no trace.
     """
     place, recipe = trainer.place, trainer.recipe
     seed = seed_of(recipe.seed, "adversarial", place.epoch, place.batch, trainer.accelerator.process_index)
     epsilon = recipe.adversarial * min(1.0, (place.step + 1) / max(1.0, RAMP * trainer.schedule.steps))
     step = FAST_STEP * epsilon if recipe.adversarial_steps == 1 else None
-    return attack(trainer, trainer.model, images, targets, epsilon, recipe.adversarial_steps, step, seed)
+    with as_it_trains(trainer.model):
+        return attack(trainer, trainer.model, images, targets, epsilon, recipe.adversarial_steps, step, seed)
 
 
 def attack(
@@ -76,7 +78,7 @@ def attack(
         found = trainer.task.loss(outputs, targets)["loss"]
         return found if scaler is None else scaler.scale(found)  # fp16 would round small gradients to 0
 
-    with judging(model), trainer.accelerator.autocast():
+    with trainer.accelerator.autocast():
         found = pgd(
             lambda pixels: model(normalize(255 * pixels)),
             (images - normalize.shift) / (255 * normalize.scale),
@@ -91,13 +93,22 @@ def attack(
 
 
 @contextmanager
-def judging(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode, and afterwards every layer as it was."""
+def as_it_trains(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode, but batch norms by the batch at hand, without noting it; afterwards every layer as it was.
+
+    An attack on running statistics is one on another network than that which learns from it: on MNIST (ε = 0.25) that
+    one then learns to tell such pictures by the statistics of their batch, and judges clean ones no better than chance.
+    """
     training = [layer for layer in model.modules() if layer.training]
+    norms = [layer for layer in training if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     model.eval()
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
     try:
         yield
     finally:
+        for norm in norms:
+            norm.track_running_stats = True
         for layer in training:
             layer.training = True
 
