@@ -59,9 +59,9 @@ def test_a_batch_is_made_harder_within_the_ball(tmp_path: Path, steps: int):
     assert pixels.min() >= -1e-6
     assert pixels.max() <= 1 + 1e-6
     assert (pixels - batch.images / 255).abs().max() == pytest.approx(0.1, abs=1e-5)
-    trainer.model.eval()
+    judge = deepcopy(trainer.model).train()
     with torch.no_grad():
-        clean, hard = (F.cross_entropy(trainer.model(each), batch.targets) for each in (images, found))
+        clean, hard = (F.cross_entropy(judge(each), batch.targets) for each in (images, found))
     assert hard > clean
     assert torch.equal(attacked(trainer, images, batch.targets), found)
     trainer.place.batch = 1
