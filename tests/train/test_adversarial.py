@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 import striate
 from striate.config import Recipe
+from striate.data.seeds import seed_of
 from striate.errors import UsageError
+from striate.explain.attacks import in_pixels, pgd
 from striate.train import adversarial, loop, start
 from striate.train.adversarial import RAMP, attacked, under_attack
 from striate.train.job import prepare
@@ -57,13 +59,35 @@ def test_a_batch_is_made_harder_within_the_ball(tmp_path: Path, steps: int):
     assert pixels.min() >= -1e-6
     assert pixels.max() <= 1 + 1e-6
     assert (pixels - batch.images / 255).abs().max() == pytest.approx(0.1, abs=1e-5)
-    trainer.model.eval()
+    judge = deepcopy(trainer.model).train()
     with torch.no_grad():
-        clean, hard = (F.cross_entropy(trainer.model(each), batch.targets) for each in (images, found))
+        clean, hard = (F.cross_entropy(judge(each), batch.targets) for each in (images, found))
     assert hard > clean
     assert torch.equal(attacked(trainer, images, batch.targets), found)
     trainer.place.batch = 1
     assert not torch.equal(attacked(trainer, images, batch.targets), found)
+
+
+def test_the_attacked_network_is_the_one_that_learns(tmp_path: Path):
+    """Batch norms by the batch's own statistics, as in the step that follows; dropout aside."""
+    job = prepare(quick(tmp_path, dropout=0.5, precision="fp32"), write=False)
+    trainer = job.trainer
+    trainer.place.step = trainer.schedule.steps
+    batch = next(job.train.batches(64))
+    images = trainer.to_device(batch.images)
+    trainer.model.train()
+    twin = deepcopy(trainer.model)
+    for layer in twin.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.eval()
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (job.preprocess.mean, job.preprocess.std))
+    generator = torch.Generator().manual_seed(seed_of(0, "adversarial", 0, 0, 0))
+    expected = pgd(
+        in_pixels(twin, job.preprocess), images * std + mean, batch.targets, 0.1, steps=3, generator=generator
+    )
+    found = attacked(trainer, images, batch.targets) * std + mean
+    far = (found - expected).abs() > 1e-5  # rounding may turn the sign of a gradient near 0
+    assert far.float().mean() < 0.002
 
 
 def test_the_strength_grows_at_the_start(tmp_path: Path):
