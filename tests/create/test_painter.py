@@ -133,8 +133,8 @@ def test_the_same_seed_gives_the_same_weights(folder: Path, seeing: Seeing) -> N
 def test_any_style_is_learnt_kept_and_shown(folder: Path, seeing: Seeing, tmp_path: Path) -> None:
     losses: list[float] = []
     watch = lambda lesson: losses.append(lesson.loss)  # noqa: E731
-    how = Practice(**{**SHORT, "steps": 60}, rate=0.005, watch=watch)  # type: ignore[arg-type]
-    painter = teach_any_style(folder, folder, seeing, how, width=4)
+    how = Practice(**{**SHORT, "steps": 60}, rate=0.002, watch=watch)  # type: ignore[arg-type]
+    painter = teach_any_style(folder, folder, seeing, how, width=8)
     assert sum(losses[-5:]) < 0.96 * sum(losses[:5])
     path = painter.save(tmp_path / "any.safetensors")
     again = load_painter(path, "cpu", "fp32")
