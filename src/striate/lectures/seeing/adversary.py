@@ -66,11 +66,11 @@ def flipped(model: Model, found: list[Path], setting: Setting) -> tuple[list[Che
     inputs = {"weights": WEIGHTS, "photographs": [path.name for path in found], "epsilon": EPSILON}
     told = setting.remembered("G5-flips", inputs, lambda: {"rows": attacked(model, found, setting)})["rows"]
     flips = [row for row in told if row["succeeded"]]
-    flips.sort(key=lambda row: row["after"][1] * (row["before"][1] > SURE), reverse=True)
+    flips.sort(key=lambda row: row["after"]["confidence"] * (row["before"]["confidence"] > SURE), reverse=True)
     by_name = {path.name: path for path in found}
     drawn = [attack(model, by_name[row["source"]]) for row in flips[:SHOWN]]
     first = drawn[0]
-    surer = sum(row["after"][1] > row["before"][1] for row in flips)
+    surer = sum(row["after"]["confidence"] > row["before"]["confidence"] for row in flips)
     before, after = (f"{each.label} {percent(each.confidence)}" for each in (first.before, first.after))
     checks = [
         Check(
