@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--styles", nargs="+", choices=DRAWN, default=["strokes"])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--painter", type=Path, help="a file that striate stylize --train wrote")
     parser.add_argument("--picture", type=Path, help="draw what came out into this file")
 

@@ -67,7 +67,7 @@ def stylize(
         Longer side of the result; 512 when not given, with a trained network the photo's own. In training: side of the
         squares that are looked at, 256.
     steps
-        Of the optimiser at each scale, 100 when not given. In training: instead of minutes.
+        Of the optimiser at each scale, 60 when not given. In training: instead of minutes.
     style_strength
         How much of the style: 0.1 faint, 1 as meant, 10 wild.
     mix

@@ -52,7 +52,7 @@ class Painting:
     """
 
     size: int = 512
-    steps: int = 100
+    steps: int = 60
     scales: int | None = None
     strength: float = 1.0
     style_scale: float = 1.0
