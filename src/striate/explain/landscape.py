@@ -5,6 +5,7 @@ Li et al. 2018, arXiv:1712.09913. What is computed is in `loss_surface.py` and `
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -104,6 +105,7 @@ def sharpness_of(model: Model, batches: Batches, landscape: Landscape, seed: int
         "keskar": keskar_sharpness(model.module, few, model.task),
         "largest eigenvalue": largest,
         "smallest eigenvalue": smallest,
+        "eigenvalue ratio": abs(smallest) / largest if largest > 0 else math.inf,
         "rounding": landscape.centre - landscape.centre_fp32,
     }
 
@@ -118,6 +120,7 @@ def section_of(names: list[str], landscapes: list[Landscape], sharpness: list[di
         ("rise within 1e-3 of each weight, % (Keskar)", "keskar"),
         ("largest eigenvalue of the Hessian", "largest eigenvalue"),
         ("smallest eigenvalue of the Hessian", "smallest eigenvalue"),
+        ("size of the smallest over the largest; 0 is convex", "eigenvalue ratio"),
         ("loss by the surface's arithmetic, minus by float32", "rounding"),
     ]
     text = (

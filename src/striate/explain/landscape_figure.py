@@ -58,6 +58,8 @@ def draw_contours(names: Sequence[str], landscapes: Sequence[Landscape]) -> Figu
         axes.plot(0, 0, "*", color="white", markersize=11, markeredgecolor="#333333", markeredgewidth=0.6)
         axes.set_title(visible(name), parse_math=False)
         axes.set_aspect("equal")
+        axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+        axes.set_yticks([-1, -0.5, 0, 0.5, 1])
         axes.set_xlabel("first direction")
     panels[0].set_ylabel("second direction")
     bar = figure.colorbar(ScalarMappable(log_norm(low, high), COLOURS), ax=list(panels), label="loss")
