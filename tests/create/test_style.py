@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from skimage import data
 from tests.create.networks import PREPROCESS, photo, small_backbone, small_file, without_classifier
 from torch import Tensor
 
 import striate
+from bench.drawn_styles import glass
 from striate.create.likeness import SCALE, STYLE_SHARE, VARIATION_SHARE, Likeness
 from striate.create.network import find_network
 from striate.create.perception import Layers, Perception
@@ -51,6 +54,17 @@ def test_bf16_never_rises_either(seeing: Path) -> None:
     losses = [row["total"] for row in painted(seeing, precision="bf16", steps=15).losses]
     assert all(later < earlier for earlier, later in pairwise(losses))
     assert len(losses) > 3
+
+
+def test_bf16_that_finds_no_way_down_goes_on_in_fp32(shared_file: Callable[[str], Path]) -> None:
+    """A faint style over a smooth photo: in bf16's rounding L-BFGS finds no step at all."""
+    rocket = torch.from_numpy(data.rocket()).permute(2, 0, 1)
+    panes = torch.from_numpy(np.array(glass())).permute(2, 0, 1)
+    network = shared_file("squeezenet1_0-imagenet.safetensors")
+    settings: dict[str, Any] = {"size": 64, "steps": 8, "strength": 0.03}
+    rounded, exact = (painted(network, rocket, panes, precision=how, **settings).losses for how in ("bf16", "fp32"))
+    assert all(later["total"] < earlier["total"] for earlier, later in pairwise(rounded))
+    assert rounded[-1]["total"] == pytest.approx(exact[-1]["total"], rel=0.02)
 
 
 def test_loss_against_the_formula_written_out() -> None:

@@ -146,7 +146,7 @@ def stylize(
         return paint_at_once(loaded, content, pictures, shares, style_strength, size, out, json, overwrite)
     how = Painting(
         size=512 if size is None else size,
-        steps=100 if steps is None else steps,
+        steps=60 if steps is None else steps,
         scales=scales,
         strength=style_strength,
         style_scale=style_scale,

@@ -4,9 +4,10 @@ arXiv:1508.06576): from coarse to fine, on any network with weights."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -200,7 +201,7 @@ def paint(photo: Tensor, styles: Sequence[Tensor], shares: Sequence[float], seei
         image = F.interpolate(image.to(device), target.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
         easel = Easel(likeness, target, looks, shares, how)
         variable = put_on_canvas(image).requires_grad_(True)
-        for step, total in enumerate(descend(variable, easel.loss, how.steps, how.optimizer), start=1):
+        for step, total in enumerate(easel.improve(variable), start=1):
             losses.append({"size": size, "step": step, **easel.terms, "total": total})
             finished_now = partial(easel.finished, variable)
             how.watch(Progress(scale, len(sizes), size, step, how.steps, total, finished_now))
@@ -219,17 +220,36 @@ class Easel:
     def __init__(
         self, likeness: Likeness, photo: Tensor, styles: list[Tensor], shares: Sequence[float], how: Painting
     ) -> None:
-        self.likeness, self.photo, self.grey = likeness, photo, how.keep_colours == "luminance"
+        self.likeness, self.photo, self.styles, self.shares, self.how = likeness, photo, styles, shares, how
+        self.grey = how.keep_colours == "luminance"
         self.use_bf16 = pick_precision(how.precision, photo.device) == "bf16"
         self.terms: dict[str, float] = {}
+        self._aim()
+
+    def _aim(self) -> None:
+        """What the canvas is compared with, as seen in today's precision."""
+        photo, styles = self.photo, self.styles
         if self.grey:
             photo = luminance(photo)
             styles = [match_luminance(luminance(style), photo) for style in styles]
-        elif how.keep_colours == "histogram":
+        elif self.how.keep_colours == "histogram":
             styles = [match_colours(style, photo) for style in styles]
         with self._precision():
-            likeness.aim(styles, shares)
-            self.content = likeness.content_of(photo)
+            self.likeness.aim(styles, self.shares)
+            self.content = self.likeness.content_of(photo)
+
+    def improve(self, variable: Tensor) -> Iterator[float]:
+        """Step by step, the loss after each. Where bf16 rounds too coarsely for L-BFGS to find a lower one, the steps
+        that are left are taken in fp32; what those say is told once it is below what bf16 said last."""
+        taken, last = 0, inf
+        for last in descend(variable, self.loss, self.how.steps, self.how.optimizer):
+            taken += 1
+            yield last
+        if self.use_bf16 and taken < self.how.steps:
+            self.use_bf16 = False
+            self._aim()
+            further = descend(variable, self.loss, self.how.steps - taken, self.how.optimizer)
+            yield from (total for total in further if total < last)
 
     def loss(self, variable: Tensor) -> Tensor:
         images = take_off_canvas(variable, self.photo.shape[-1])
