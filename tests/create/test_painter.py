@@ -40,11 +40,13 @@ def as_float(seed: int, height: int = 40, width: int = 48) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (33, 50), (47, 21), (20, 97), (3, 5)])
-def test_fast_style_keeps_any_size_and_begins_as_the_photo(size: tuple[int, int]) -> None:
+def test_fast_style_paints_any_size(size: tuple[int, int]) -> None:
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = FastStyle(width=4, blocks=1)(images)
-    torch.testing.assert_close(found, images.clamp(0.02, 0.98), atol=1e-5, rtol=1e-5)
+    assert found.shape == images.shape
+    assert found.isfinite().all()
+    assert 0 <= found.min() < found.max() <= 1
 
 
 def test_picture_norm_is_torchs_instance_norm() -> None:
@@ -58,7 +60,6 @@ def test_the_photo_is_painted_where_it_lies() -> None:
     """What is mirrored around it is cut off again at the right place: moving the photo moves the painting."""
     torch.manual_seed(0)
     network = FastStyle(width=4, blocks=1).eval()
-    nn.init.normal_(network.change.weight, std=0.1)
     wide = as_float(0, 40, 96)
     with torch.no_grad():
         left, right = network(wide[..., :88]), network(wide[..., 8:])  # instance norm sees nearly the same

@@ -1,9 +1,8 @@
 """A network that has learnt one style and paints any photo at once (Johnson, Alahi & Fei-Fei 2016, arXiv:1603.08155).
 
 Down, residual blocks, up, as in the paper's supplement, half as wide and with what came after it: every picture is
-normalised by itself (Ulyanov, Vedaldi & Lempitsky 2017, arXiv:1607.08022), maps grow by repeating pixels before a
-convolution, which leaves no checkerboards (Odena, Dumoulin & Olah 2016, Distill), and the network says what is to
-change in the photo, which it learns in minutes.
+normalised by itself (Ulyanov, Vedaldi & Lempitsky 2017, arXiv:1607.08022), and maps grow by repeating pixels before a
+convolution, which leaves no checkerboards (Odena, Dumoulin & Olah 2016, Distill).
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-EDGE = 0.02  # as far as the photo's values are kept from 0 and 1, where a sigmoid does not reach
 STRIDE = 4  # the smallest maps are so many times smaller than the photo
 BORDER = 16  # pixels mirrored around the photo, and cut off again: there the zeros show that convolutions pad with
 
@@ -87,9 +85,7 @@ class FastStyle(nn.Module):
         )
         self.blocks = nn.Sequential(*(Residual(4 * width) for _ in range(blocks)))
         self.up = nn.Sequential(Up(4 * width, 2 * width), Up(2 * width, width))
-        self.change = nn.Conv2d(width, 3, 9, padding=4)
-        nn.init.zeros_(self.change.weight)  # it begins as the photo itself
-        nn.init.zeros_(self.change.bias)  # type: ignore[arg-type]
+        self.last = nn.Conv2d(width, 3, 9, padding=4)
 
     def forward(self, photos: Tensor) -> Tensor:
         height, width = photos.shape[-2:]
@@ -98,5 +94,4 @@ class FastStyle(nn.Module):
         x = F.pad(2 * photos - 1, (BORDER, right, BORDER, below), mode=mode)  # [B, 3, 4h, 4w]
         x = self.down(x.contiguous(memory_format=torch.channels_last))  # [B, 4 width, h, w]
         x = self.up(self.blocks(x))  # [B, width, 4h, 4w]
-        change = self.change(x)[..., BORDER : BORDER + height, BORDER : BORDER + width].float()
-        return torch.sigmoid(torch.logit(photos.float().clamp(EDGE, 1 - EDGE)) + change)
+        return torch.sigmoid(self.last(x)[..., BORDER : BORDER + height, BORDER : BORDER + width].float())

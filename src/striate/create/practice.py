@@ -47,7 +47,7 @@ class Practice:
     steps: int | None = None
     size: int = 256
     batch: int = 4
-    rate: float = 2e-3
+    rate: float = 1e-3
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"

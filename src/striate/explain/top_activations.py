@@ -6,6 +6,7 @@ see: its receptive field, in the picture as the network saw it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,8 +190,8 @@ def look(model: Model, request: Request, layers: Sequence[str], units_each: int)
 
 
 def short_name(source: Source) -> str:
-    """A file's name without its folder and ending; other names as they are."""
-    return Path(source.name).stem if isinstance(source.picture, Path) else source.name
+    """A file's name without its folder, its ending, and the WordNet id that ImageNet's files begin with."""
+    return re.sub(r"^n\d{8}_", "", Path(source.name).stem) if isinstance(source.picture, Path) else source.name
 
 
 def explain_top(model: Model, request: Request) -> Explanation:

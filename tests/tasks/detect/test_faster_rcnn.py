@@ -252,6 +252,8 @@ def test_a_backbone_without_stride_32():
     assert network.strides == (4, 8, 16, 32)
     assert network.rpn.sizes == (32, 64, 128, 256)
     assert network.eval()(torch.randn(1, 1, 64, 96)).detections(5).shape == (1, 5, 6)
+    fitted = FasterRCNN("squeezenet1_1", num_classes=2, channels=8, representation=8, smallest_anchor=12)
+    assert fitted.rpn.sizes == (12, 24, 48, 96)  # as many as it has levels, whatever the backbone
 
 
 def test_the_count_of_anchor_sizes_is_checked():

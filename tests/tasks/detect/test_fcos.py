@@ -80,6 +80,8 @@ def test_the_pyramid_takes_any_backbone_that_has_the_maps():
     assert len(FCOS("squeezenet1_0", 2, channels=32)(torch.zeros(1, 3, 64, 96)).levels) == 2  # it has no 32
     with pytest.raises(UsageError, match="no feature maps 32 times smaller"):
         PyramidBackbone("squeezenet1_0")
+    with pytest.raises(UsageError, match="no feature maps 8 or 16 or 32 times smaller"):
+        FCOS("resnet20_cifar", 2)
 
 
 def one_picture() -> tuple[Tensor, Tensor]:

@@ -123,6 +123,7 @@ class FasterRCNN(nn.Module):
         channels: of every level of the pyramid.
         representation: width of the head that looks at each region.
         anchor_sizes: the side of the anchors of each level in pixels; by default 8 times its stride.
+        smallest_anchor: instead of these, of the finest level; each further one's is twice as large.
         reductions: of the feature maps to take; by default those of 4, 8, 16 and 32 that the backbone has.
         rpn_batch, roi_batch: anchors and regions a picture whose loss counts.
         before, after: proposals of a level before, of a picture after suppression; in training and in judging.
@@ -143,6 +144,7 @@ class FasterRCNN(nn.Module):
         channels: int = 256,
         representation: int = 1024,
         anchor_sizes: Sequence[int] | None = None,
+        smallest_anchor: int | None = None,
         reductions: Sequence[int] | None = None,
         rpn_batch: int = 256,
         roi_batch: int = 512,
@@ -156,7 +158,12 @@ class FasterRCNN(nn.Module):
         reductions = reductions_of(backbone, in_chans) if reductions is None else reductions
         self.backbone = PyramidBackbone(backbone, in_chans, channels, reductions, "pool", **arguments)
         self.strides = self.backbone.strides
-        sizes = tuple(8 * stride for stride in self.strides) if anchor_sizes is None else tuple(anchor_sizes)
+        if anchor_sizes is not None:
+            sizes = tuple(anchor_sizes)
+        elif smallest_anchor is not None:
+            sizes = tuple(smallest_anchor * 2**level for level in range(len(self.strides)))
+        else:
+            sizes = tuple(8 * stride for stride in self.strides)
         if len(sizes) != len(self.strides):
             strides = ", ".join(str(stride) for stride in self.strides)
             raise UsageError(

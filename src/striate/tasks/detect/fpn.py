@@ -114,12 +114,19 @@ class PyramidBackbone(nn.Module):
 
 
 def reductions_of(backbone: str, in_chans: int, wanted: Sequence[int] = (4, 8, 16, 32)) -> tuple[int, ...]:
-    """Which of those reductions a backbone has maps of; SqueezeNet, for one, ends at 16."""
+    """Which of those reductions a backbone has maps of; SqueezeNet, for one, ends at 16.
+
+    Raises:
+        UsageError: it has none of them.
+    """
     with torch.device("meta"):  # only its shape is asked for
         body = create_model(backbone, num_classes=0, in_chans=in_chans)
     assert isinstance(body, Backbone)
     there = {stage.reduction for stage in body.pyramid.values()}
-    return tuple(reduction for reduction in wanted if reduction in there)
+    found = tuple(reduction for reduction in wanted if reduction in there)
+    if not found:
+        raise _no_maps(body, " or ".join(str(reduction) for reduction in wanted))
+    return found
 
 
 def deepest_stage(body: Backbone, reduction: int) -> str:
@@ -130,9 +137,13 @@ def deepest_stage(body: Backbone, reduction: int) -> str:
     """
     found = [name for name, stage in body.pyramid.items() if stage.reduction == reduction]
     if not found:
-        there = ", ".join(str(stage.reduction) for stage in body.pyramid.values()) or "none"
-        raise UsageError(
-            f'"{body.architecture}" has no feature maps {reduction} times smaller than the picture (it has: {there}): '
-            f"choose another backbone"
-        )
+        raise _no_maps(body, str(reduction))
     return found[-1]
+
+
+def _no_maps(body: Backbone, wanted: str) -> UsageError:
+    there = ", ".join(str(stage.reduction) for stage in body.pyramid.values()) or "none"
+    return UsageError(
+        f'"{body.architecture}" has no feature maps {wanted} times smaller than the picture (it has: {there}): choose '
+        "another backbone"
+    )

@@ -38,7 +38,7 @@ def ladder_of_anchors(samples: Sequence[Sample], preprocess: Preprocess) -> dict
     if not len(sizes):
         return {}
     first = max(8, round(float(sizes.prod(1).sqrt().quantile(SMALLEST))))
-    return {"anchor_sizes": [first * 2**level for level in range(5)]}
+    return {"smallest_anchor": first}
 
 
 def grid_of(samples: Sequence[Sample], preprocess: Preprocess) -> dict[str, Any]:
