@@ -1,8 +1,8 @@
 """Style transfer at 512 pixels: seconds by changing pixels, milliseconds by a trained network.
 
-pixels:  `striate.stylize` with its defaults, L-BFGS through SqueezeNet's eyes; scikit-image's astronaut in three styles
-         that `bench/drawn_styles.py` draws. Fails from 180 s on, or when the loss rises within a scale.
-network: `Painter.paint` of the same photo, 512 × 512, by a network as `striate stylize --train` makes; `--painter FILE`
+pixels:  `striate.stylize` with its defaults, L-BFGS through SqueezeNet's eyes; photographs that scikit-image carries,
+         each in a style that `bench/drawn_styles.py` draws. Fails from 180 s on, or when the loss rises within a scale.
+network: `Painter.paint` of the astronaut, 512 × 512, by a network as `striate stylize --train` makes; `--painter FILE`
          takes a trained one, without it the weights are random, which takes as long. Fails from 150 ms on.
 
 `--picture FILE` draws photo, styles and paintings side by side. SqueezeNet's weights come from the folder of the
@@ -25,6 +25,7 @@ from bench.harness import Comparison, interleave
 from bench.pictures import SHARED
 
 PAIRS = 5
+PHOTO_FOR = {"strokes": "astronaut", "glass": "coffee", "engraving": "chelsea"}  # the style: the photo
 MOST_SECONDS, MOST_MILLISECONDS = 180.0, 150.0
 WEIGHTS = SHARED / "squeezenet1_0-imagenet.safetensors"
 
@@ -39,24 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> list[Comparison]:
-    photo = astronaut()
-    shown: list[tuple[str, Tensor]] = [("photo", photo)]
-    found = [comparison for name in options.cases for comparison in CASES[name](options, photo, shown)]
+    shown: list[tuple[str, Tensor]] = []
+    found = [comparison for name in options.cases for comparison in CASES[name](options, shown)]
     if options.picture:
         from striate.data.contact_sheet import contact_sheet
 
         captions, pictures = zip(*shown, strict=True)
-        contact_sheet(pictures, captions, columns=4, tile=options.size // 2).save(options.picture)
+        contact_sheet(pictures, captions, columns=3, tile=options.size // 2).save(options.picture)
     return found
 
 
-def pixels(options: argparse.Namespace, photo: Tensor, shown: list[tuple[str, Tensor]]) -> list[Comparison]:
+def pixels(options: argparse.Namespace, shown: list[tuple[str, Tensor]]) -> list[Comparison]:
     """A case a style, each painted once."""
     from striate.create import stylize
 
     found = []
     for name in options.styles:
-        style = F.pil_to_tensor(DRAWN[name]())
+        photo, style = photograph(PHOTO_FOR[name]), F.pil_to_tensor(DRAWN[name]())
         done = stylize(
             photo,
             style,
@@ -76,11 +76,11 @@ def pixels(options: argparse.Namespace, photo: Tensor, shown: list[tuple[str, Te
         ok = rises == 0 and done.seconds < MOST_SECONDS
         figures = {"striate": [done.seconds]}
         found.append(Comparison("s", figures, higher_is_better=False, facts=facts, case=f"pixels, {name}", ok=ok))
-        shown += [(name, style), (f"{name}, {len(done.losses)} steps", done.image)]
+        shown += [(PHOTO_FOR[name], photo), (name, style), (f"{name}, {len(done.losses)} steps", done.image)]
     return found
 
 
-def network(options: argparse.Namespace, photo: Tensor, shown: list[tuple[str, Tensor]]) -> list[Comparison]:
+def network(options: argparse.Namespace, shown: list[tuple[str, Tensor]]) -> list[Comparison]:
     """One photo after the other, in turn with nothing."""
     from statistics import median
 
@@ -97,7 +97,7 @@ def network(options: argparse.Namespace, photo: Tensor, shown: list[tuple[str, T
             task=TASK, architecture="fast_style", arguments=made.arguments, classes=[], preprocess=AS_IT_IS
         )
         painter = Painter(made, card, options.device)
-    seen = scaled_to(as_float(photo), options.size)
+    seen = scaled_to(as_float(photograph("astronaut")), options.size)
     side: Callable[[], float] = lambda: 1000 * painter.paint(seen).seconds  # noqa: E731
     figures = interleave({"striate": side}, options.pairs, warmup=3)
     facts = {
@@ -105,16 +105,19 @@ def network(options: argparse.Namespace, photo: Tensor, shown: list[tuple[str, T
         "parameters": sum(parameter.numel() for parameter in painter.network.parameters()),
         "milliseconds allowed": MOST_MILLISECONDS,
     }
-    shown.append((f"network, {painter.name}", painter.paint(seen).image))
+    for name in PHOTO_FOR.values():
+        photo = scaled_to(as_float(photograph(name)), options.size)
+        shown.append((f"{name}, network, {painter.name}", painter.paint(photo).image))
     ok = median(figures["striate"]) < MOST_MILLISECONDS
     return [Comparison("ms", figures, higher_is_better=False, facts=facts, case="network", ok=ok)]
 
 
-def astronaut() -> Tensor:
-    """scikit-image's photograph of Eileen Collins (NASA, public domain), uint8 [3, 512, 512]."""
+def photograph(name: str) -> Tensor:
+    """One that scikit-image carries, uint8 [3, H, W]: astronaut (NASA, public domain), chelsea (Stefan van der Walt,
+    CC0), coffee (Rachel Michetti, CC0)."""
     from skimage import data
 
-    return torch.from_numpy(data.astronaut()).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(getattr(data, name)()).permute(2, 0, 1).contiguous()
 
 
 CASES = {"pixels": pixels, "network": network}

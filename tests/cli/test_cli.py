@@ -46,6 +46,9 @@ def test_unknown_option_is_a_usage_error(capsys):
     assert code == 2
     assert "--epoch" in err
     assert "Traceback" not in err
+    code, _, err = striate(capsys, "train", "digits", "--adversarial-steps", "0")
+    assert code == 2
+    assert "--adversarial-steps:" in err  # as it is typed, not as the field is called
 
 
 def test_key_value_and_flags_and_config_and_environment(tmp_path: Path, monkeypatch):

@@ -63,7 +63,7 @@ def test_several_styles_previews_and_nothing_overwritten(desk: Path, capsys: pyt
     assert typed(f"{words.replace('mixed', 'other')} --preview previews") == 2
     assert "previews holds files already" in capsys.readouterr().err
     assert (desk / "mixed.jpg").read_bytes() == before
-    assert typed(f"{words} --seed 1 --overwrite --style-strength 5") == 0
+    assert typed(f"{words} --seed 1 --overwrite --strength 5") == 0
     assert (desk / "mixed.jpg").read_bytes() != before
 
 
@@ -110,10 +110,12 @@ def test_a_video_is_painted_frame_by_frame(desk: Path) -> None:
         ("", 2, "what to paint, and like what?"),
         ("town.png", 2, "what to paint, and like what?"),
         (f"town.png none.png {SEEN}", 4, "none.png: no such file"),
+        ("town.png stars.png --network none.pth --out new.txt", 2, "not a picture format"),
         ("town.png stars.png --network none.pth --out new.png", 2, "--network none.pth: neither a file nor the name"),
         ("town.png stars.png --network town.png --out new.png", 2, "does not say which network"),
         (f"town.png stars.png {SEEN} --mix 1 2", 2, "2 numbers for 1 styles"),
         (f"town.png stars.png {SEEN} --size 3", 2, "size must be a whole number from 32"),
+        (f"town.png stars.png {SEEN} --smooth -1", 2, "smooth must be a number from 0"),
         (f"town.png stars.png {SEEN} --keep-colours all", 2, "keep-colours"),
         (f"town.png stars.png {SEEN} --style-layers conv99 --out new.png", 2, '"conv99" is no layer'),
         (f"town.png stars.png {SEEN} --out town.doc --steps 1 --size 32", 2, "not a picture format"),

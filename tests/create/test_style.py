@@ -139,7 +139,7 @@ def test_strength(seeing: Path) -> None:
 
 
 def test_smoothness(seeing: Path) -> None:
-    rough, smooth = (painted(seeing, variation=variation).losses[-1]["variation"] for variation in (0.0, 100.0))
+    rough, smooth = (painted(seeing, smooth=smooth).losses[-1]["variation"] for smooth in (0.0, 100.0))
     assert smooth < 0.8 * rough
 
 

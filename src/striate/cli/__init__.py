@@ -83,5 +83,6 @@ def refused(error: Exception) -> str:
     from striate.config import explain
 
     if isinstance(error.__cause__, ValidationError):
-        return f"--{explain(error.__cause__)}"
+        name, _, wrong = explain(error.__cause__).partition(":")
+        return f"--{name.replace('_', '-')}:{wrong}"
     return " ".join(str(error).split())

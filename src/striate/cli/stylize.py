@@ -27,7 +27,7 @@ def stylize(
     out: Path | None = None,
     size: int | None = None,
     steps: int | None = None,
-    style_strength: float = 1.0,
+    strength: float = 1.0,
     mix: Numbers = None,
     network: str | None = None,
     keep_colours: Literal["luminance", "histogram"] | None = None,
@@ -68,7 +68,7 @@ def stylize(
         squares that are looked at, 256.
     steps
         Of the optimiser at each scale, 60 when not given. In training: instead of minutes.
-    style_strength
+    strength
         How much of the style: 0.1 faint, 1 as meant, 10 wild.
     mix
         How much each of several styles counts: --mix 0.7 0.3
@@ -128,7 +128,7 @@ def stylize(
         from striate.create.practice import Practice
 
         how = Practice(minutes, steps, size or 256, seed=seed, device=device, precision=precision)
-        lessons = Lessons(train, content_folder, style_folder, mix, style_strength, smooth, width)
+        lessons = Lessons(train, content_folder, style_folder, mix, strength, smooth, width)
         return teach(lessons, how, network, accept_license, out, overwrite)
     given = {"--content-folder": content_folder, "--style-folder": style_folder, "--width": width}
     if needless := [name for name, value in given.items() if value is not None]:
@@ -143,14 +143,14 @@ def stylize(
         from striate.create.painter import load_painter
 
         loaded = load_painter(painter, device, precision)
-        return paint_at_once(loaded, content, pictures, shares, style_strength, size, out, json, overwrite)
+        return paint_at_once(loaded, content, pictures, shares, strength, size, out, json, overwrite)
     how = Painting(
         size=512 if size is None else size,
         steps=60 if steps is None else steps,
         scales=scales,
-        strength=style_strength,
+        strength=strength,
         style_scale=style_scale,
-        variation=smooth,
+        smooth=smooth,
         keep_colours=keep_colours,
         start=start,
         optimizer=optimizer,
@@ -165,15 +165,17 @@ def stylize(
     from striate.create.network import find_network
     from striate.create.pictures import one_picture
     from striate.files import refuse_overwrite
+    from striate.results import picture_format
 
     target = refuse_overwrite(out or Path(f"{Path(content).stem}-{Path(pictures[0]).stem}.png"), overwrite)
+    picture_format(target)
     previews = Previews(preview, preview_every, overwrite) if preview is not None else None
     photo, *looks = (one_picture(source) for source in (content, *pictures))
     seeing = find_network(network, accept_license)
     done = _watched(photo, looks, shares, seeing, how, previews)
     done.save(target, overwrite)
     if json:
-        print_json(done.to_dict())
+        print_json({**done.to_dict(), "out": str(target)})
     height, width = done.image.shape[1:]
     lasts = {row["size"]: row for row in done.losses}.values()  # the last row of every scale
     told = [f"at {row['size']:.0f} px loss {row['total']:,.1f} after {row['step']:.0f} steps" for row in lasts]

@@ -23,7 +23,7 @@ class Lessons(NamedTuple):
     style_folder: Path | None
     mix: list[float] | None
     strength: float
-    variation: float
+    smooth: float
     width: int | None
 
     @property
@@ -85,7 +85,7 @@ def teach(
                 seeing,
                 watched,
                 strength=lessons.strength,
-                variation=lessons.variation,
+                smooth=lessons.smooth,
                 width=lessons.width or 16,
                 about=", ".join(Path(style).name for style in lessons.styles),
             )

@@ -46,7 +46,11 @@ def find_network(network: str | Path | None = None, accept_license: bool = False
         return _of_model_file(path) if _has_card(path) else _of_weights(path)
     if text in MODELS or text.startswith("timm/"):
         published = find_weights("imagenet", text)
-        backbone = create_model(text, weights=local_file(published, accept_license))
+        try:
+            file = local_file(published, accept_license)
+        except DataError as error:
+            raise DataError(f"{error} Or take a file of weights that is here: --network FILE") from None
+        backbone = create_model(text, weights=file)
         assert isinstance(backbone, Backbone)
         return Seeing(backbone.eval(), published.preprocess or Preprocess(), text)
     raise UsageError(

@@ -128,7 +128,7 @@ def teach_style(
     how: Practice,
     *,
     strength: float = 1.0,
-    variation: float = 1.0,
+    smooth: float = 1.0,
     style_size: int | None = None,
     width: int = 16,
     about: str = "",
@@ -137,7 +137,7 @@ def teach_style(
 
     Args:
         folder: photos to practise on.
-        strength, variation: as in `striate.create.style.Painting`.
+        strength, smooth: as in `striate.create.style.Painting`.
         style_size: longer side of the styles when they are looked at, in pixels; twice the squares' when not given,
             so that strokes suit photos of about 512.
         width: of the network.
@@ -151,7 +151,7 @@ def teach_style(
     layers = default_layers(seeing.backbone)
     perception = Perception(seeing.backbone, seeing.preprocess, (*layers.style, *layers.content))
     perception = perception.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    likeness = Likeness(perception, layers, strength, variation)
+    likeness = Likeness(perception, layers, strength, smooth)
     likeness.aim([scaled_to(style, style_size or 2 * how.size).to(device) for style in styles], shares)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(how.seed)

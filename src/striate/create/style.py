@@ -41,7 +41,7 @@ class Painting:
         scales: how many; None: halves down to 192 pixels, three at most.
         strength: how much style counts against content: 1 as we like it, 0.1 faint, 10 wild.
         style_scale: size of the style pictures over that of the result: 2 for strokes twice as broad.
-        variation: how much smoothness counts, times its default; 0: not at all.
+        smooth: how much smoothness counts (total variation), times its default; 0: not at all.
         keep_colours: the photo's own: `luminance` paints brightness alone, `histogram` recolours the style first.
         start: `content`, or `noise`.
         optimizer: `lbfgs`, whose loss never rises, or `adam`.
@@ -57,7 +57,7 @@ class Painting:
     scales: int | None = None
     strength: float = 1.0
     style_scale: float = 1.0
-    variation: float = 1.0
+    smooth: float = 1.0
     keep_colours: Colours | None = None
     start: Literal["content", "noise"] = "content"
     optimizer: Optimizer = "lbfgs"
@@ -74,10 +74,12 @@ class Painting:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise UsageError(f"{name} must be a whole number from {least}, not {value!r}")
-        for name in ("strength", "style_scale", "variation"):
+        for name in ("strength", "style_scale", "smooth"):
             value = getattr(self, name)
             if not value >= 0 or value == float("inf") or (value == 0 and name == "style_scale"):
-                raise UsageError(f"{name} must be a number above 0, not {value!r}")
+                raise UsageError(
+                    f"{name} must be a number {'above' if name == 'style_scale' else 'from'} 0, not {value!r}"
+                )
         for name, allowed in ALLOWED.items():
             if getattr(self, name) not in allowed:
                 told = ", ".join(str(word) for word in allowed if word is not None)
@@ -191,7 +193,7 @@ def paint(photo: Tensor, styles: Sequence[Tensor], shares: Sequence[float], seei
     layers = layers_for(seeing.backbone, how)
     perception = Perception(seeing.backbone, seeing.preprocess, (*layers.style, *layers.content), how.pooling)
     perception = perception.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    likeness = Likeness(perception, layers, how.strength, how.variation)
+    likeness = Likeness(perception, layers, how.strength, how.smooth)
     losses: list[dict[str, float]] = []
     sizes = how.sizes()
     image = finished = first_canvas(photo, sizes[0], how)

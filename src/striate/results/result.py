@@ -65,13 +65,22 @@ def save_picture(picture: Image.Image, path: str | Path) -> Path:
     Raises:
         UsageError: no such format.
     """
-    path = Path(path)
-    format = Image.registered_extensions().get(path.suffix.lower())
-    if format not in Image.SAVE:
-        raise UsageError(f'{path}: "{path.suffix}" is not a picture format; use .png, .jpg or .webp')
     buffer = BytesIO()
-    picture.save(buffer, format=format, quality=92)
+    picture.save(buffer, format=picture_format(path), quality=92)
     return write_atomic(path, buffer.getvalue())
+
+
+def picture_format(path: str | Path) -> str:
+    """The format that a file's ending asks for, as Pillow calls it.
+
+    Raises:
+        UsageError: no such format.
+    """
+    ending = Path(path).suffix
+    format = Image.registered_extensions().get(ending.lower())
+    if format not in Image.SAVE:
+        raise UsageError(f'{path}: "{ending}" is not a picture format; use .png, .jpg or .webp')
+    return format
 
 
 def as_pillow(image: Image.Image | Tensor) -> Image.Image:
