@@ -66,7 +66,7 @@ def lectures(
 
 
 def _list(json: bool) -> None:
-    from striate.cli.terminal import print_json, print_table, wrote
+    from striate.cli.terminal import print_json, print_table, say, wrote
     from striate.lectures import LECTURES, PARTS, is_there
 
     rows = [
@@ -89,6 +89,7 @@ def _list(json: bool) -> None:
         for row in rows
     ]
     print_table(heads, told)
+    say("S0 to S4: five university lectures on convolutional networks")
     wrote([], "striate lectures A1")
 
 

@@ -96,9 +96,12 @@ class Setting:
         path = self.cache / "results" / f"{name}-{hashlib.sha256(given.encode()).hexdigest()[:16]}.json"
         if not self.fresh:
             try:
-                return json.loads(path.read_text())
+                kept = json.loads(path.read_text())
             except (OSError, ValueError):  # never run, or a damaged file: run
                 pass
+            else:
+                self.say(f"{name}: kept from an earlier run; --fresh computes it again")
+                return kept
         text = json.dumps(compute())
         write_atomic(path, text)
         return json.loads(text)  # as the next reader will see it
