@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,27 @@ def test_the_same_seed_gives_the_same_weights(folder: Path, seeing: Seeing) -> N
     assert torch.equal(first, weights(1))
     assert not torch.equal(first, weights(2))
     assert torch.equal(torch.get_rng_state(), state)  # the caller's random numbers go on as they would have
+
+
+def test_the_decoder_is_given_the_usual_mean_and_deviation(seeing: Seeing) -> None:
+    network = any_style_of(seeing, width=4)
+    photos = torch.cat([as_float(seed) for seed in range(4)])
+    network.calibrate(photos)
+    usual = (network.describe(photos) - network.usual_mean) / network.usual_deviation
+    alive = usual[:, usual.std((0, 2, 3)) > 0]
+    torch.testing.assert_close(alive.mean((0, 2, 3)), torch.zeros(alive.shape[1]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(alive.std((0, 2, 3)), torch.ones(alive.shape[1]), atol=1e-3, rtol=0)
+
+
+def test_any_style_learns_through_a_trained_networks_eyes(folder: Path, shared_file: Callable[[str], Path]) -> None:
+    """SqueezeNet's answers go into the hundreds: uncalibrated, the decoder's sigmoid is at its end from the start."""
+    losses: list[float] = []
+    how = Practice(**{**SHORT, "steps": 30}, watch=lambda lesson: losses.append(lesson.loss))  # type: ignore[arg-type]
+    eyes = find_network(shared_file("squeezenet1_0-imagenet.safetensors"))
+    painter = teach_any_style(folder, folder, eyes, how, width=8)
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    painted = painter.paint(as_float(0, 64, 64), [as_float(1)], [1.0]).image
+    assert ((painted > 5) & (painted < 250)).float().mean() > 0.5
 
 
 def test_any_style_is_learnt_kept_and_shown(folder: Path, seeing: Seeing, tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from striate.backbones import Backbone, create_model
 from striate.config import Preprocess
 from striate.create.network import Seeing
 from striate.create.perception import BORDER, Perception, default_layers
+from striate.create.style_losses import total_variation
 from striate.errors import UsageError
 
 REDUCTION = 8  # pictures are made again from maps so many times smaller, as in the paper
+VARIATION_SHARE = 20.0  # of smoothness, twice that in Likeness: found by looking
 STYLE_SHARE = 10.0  # λ of equation 11 is 10 for VGG's sums; here both losses are shares, as in Likeness
 
 
@@ -44,6 +46,9 @@ class AnyStyle(nn.Module):
         mean, std: how pictures are prepared for it.
         width: channels of the decoder at full size.
     """
+
+    usual_mean: Tensor
+    usual_deviation: Tensor
 
     def __init__(
         self,
@@ -71,6 +76,17 @@ class AnyStyle(nn.Module):
         self.encoder = Perception(backbone, preprocess, layers, "max")
         channels, reduction = extent(self.encoder)[self.last]
         self.decoder = decoder(channels, reduction.bit_length() - 1, width)
+        # the network's answers differ in size by hundreds; the decoder is given them with the usual mean and deviation
+        self.register_buffer("usual_mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("usual_deviation", torch.ones(channels, 1, 1))
+
+    @torch.no_grad()
+    def calibrate(self, photos: Tensor) -> None:
+        """Take what is usual from photos [B, 3, H, W]: fixed numbers from then on, not a norm of each picture, which
+        would take its style away (section 7.1)."""
+        described = self.describe(photos).float()
+        self.usual_mean.copy_(described.mean((0, 2, 3)).view(-1, 1, 1))
+        self.usual_deviation.copy_(described.std((0, 2, 3)).clamp_min(1e-4).view(-1, 1, 1))
 
     def describe(self, images: Tensor) -> Tensor:
         """What the decoded layer answers: [B, 3, H, W] -> [B, N, h, w]."""
@@ -78,7 +94,8 @@ class AnyStyle(nn.Module):
 
     def decode(self, description: Tensor, height: int, width: int) -> Tensor:
         """[B, N, h, w] -> [B, 3, height, width] in 0..1."""
-        painted = self.decoder(description.contiguous(memory_format=torch.channels_last)).float()
+        usual = ((description - self.usual_mean) / self.usual_deviation).to(description.dtype)
+        painted = self.decoder(usual.contiguous(memory_format=torch.channels_last)).float()
         whole = (height + 2 * BORDER, width + 2 * BORDER)  # what the encoder saw, border included
         painted = F.interpolate(painted, whole, mode="bilinear", align_corners=False)
         return torch.sigmoid(painted[..., BORDER : BORDER + height, BORDER : BORDER + width])
@@ -95,17 +112,19 @@ class AnyStyle(nn.Module):
 
     def loss(self, photos: Tensor, styles: Tensor) -> Tensor:
         """Content: the description of the painting against what was to be painted; style: mean and deviation of every
-        map of every layer up to there (equations 12 and 13); both as shares, and L1 for content."""
+        map of every layer up to there (equations 12 and 13), both as shares; and smoothness, without which a SqueezeNet
+        lets grids be drawn."""
         seen, looks = self.encoder(photos, [self.last]), self.encoder(styles)
         aim = adapt(seen[self.last], looks[self.last])
-        painted = self.encoder(self.decode(aim, *photos.shape[-2:]))
+        pictures = self.decode(aim, *photos.shape[-2:])
+        painted = self.encoder(pictures)
         content = (painted[self.last].float() - aim).square().mean() / aim.square().mean()
         unlike = []
         for name in self.layers:
             ours, theirs = statistics(painted[name]), statistics(looks[name])
             for mine, wanted in zip(ours, theirs, strict=True):
                 unlike.append((mine - wanted).square().mean() / wanted.square().mean())
-        return content + STYLE_SHARE * torch.stack(unlike).mean()
+        return content + STYLE_SHARE * torch.stack(unlike).mean() + VARIATION_SHARE * total_variation(pictures)
 
 
 def any_style_of(seeing: Seeing, width: int = 24) -> AnyStyle:
@@ -144,4 +163,8 @@ def decoder(channels: int, doublings: int, width: int) -> nn.Sequential:
         layers += [nn.Conv2d(fewer, fewer, 3, padding=1), nn.ReLU(inplace=True), nn.Upsample(scale_factor=2)]
         channels = fewer
     layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, 3, 3, padding=1)]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # without norms signals would fade otherwise
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return nn.Sequential(*layers)

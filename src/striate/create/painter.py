@@ -29,6 +29,7 @@ from striate.model_file import read_model, write_model
 TASK = "stylize"
 NETWORKS: dict[str, type[nn.Module]] = {"fast_style": FastStyle, "any_style": AnyStyle}
 AS_IT_IS = Preprocess(size=(256, 256), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # pixels in 0..1
+CALIBRATION = 16  # photos whose descriptions tell a painter of any style what is usual
 MOST_STYLE = 512  # pixels: longer side of a style shown to a painter of any
 
 
@@ -175,6 +176,7 @@ def teach_any_style(folder: str | Path, styles: str | Path, seeing: Seeing, how:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(how.seed)
         network = any_style_of(seeing, width).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.calibrate(photos.draw(CALIBRATION).to(device))
 
     def loss_of(squares: Tensor) -> Tensor:
         return network.loss(squares, looks.draw(len(squares)).to(device))
