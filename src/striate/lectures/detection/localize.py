@@ -1,0 +1,366 @@
+"""Which, and where, at once: the classifier gets a few more outputs, y = (p, b_x, b_y, b_w, b_h, c_1 … c_K), whether an
+object is there, the middle and size of its box as shares of the picture, and its class. Where there is none only p is
+judged: the loss leaves the other numbers alone, for nobody can say what they should be. It finds one object a picture;
+detectors ask the same question at many places.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from striate.lectures.page import Check, Setting, Shown
+from striate.lectures.seeing.real import WEIGHTS, absent
+from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, Figure, Section, Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+    from torch import Tensor
+
+PYTHON = """\
+import torch
+from striate.tasks.localize import Localize, LocalizeOutputs
+
+task = Localize(["pedestrian", "car"])
+y = torch.zeros(1, 7, requires_grad=True)  # p, bx, by, bw, bh, c1, c2
+for name, label in (("nothing", -1), ("a car", 1)):
+    target = torch.tensor([[[20.0, 40, 60, 80, label, 0, 1600]]])  # x1 y1 x2 y2
+    (slope,) = torch.autograd.grad(task.loss(LocalizeOutputs(y, (100, 100)), target)["loss"], y)
+    print(name, [f"{value:.2f}" for value in slope[0].tolist()])
+"""
+
+CELLS = "bccd"
+NAMES = ("white cell", "platelet")
+WINDOW = 240  # pixels of a photograph of 640 × 480
+SIZE, EPOCHS = 96, 18
+LEARN, JUDGE = 150, 50  # photographs from which windows are cut
+DRAWN = 8
+
+
+def show(setting: Setting) -> Shown:
+    checks = [squares(), silent()]
+    sections: list[Section] = []
+    source, weights = setting.found(CELLS), setting.found(WEIGHTS)
+    if source is not None and weights is not None:
+        inputs = {"window": WINDOW, "size": SIZE, "epochs": EPOCHS, "photographs": [LEARN, JUDGE]}
+        found = setting.remembered("localize", inputs, lambda: judged(source, weights, setting))
+        checks += claims(found)
+        sections += [target_drawn(found), found_cells(found)]
+    seen = {CELLS: "blood cells found, named and boxed", WEIGHTS: "a network that learns to do so"}
+    return Shown(tuple(checks), tuple(sections), (), absent(setting, seen))
+
+
+def squares() -> Check:
+    """The lecture's loss, a sum of squares, by hand and by the task."""
+    import torch
+
+    from striate.tasks.localize import Localize, LocalizeOutputs
+
+    said, truth = (0.8, 0.5, 0.6, 0.3, 0.4, 0.1, 0.7, 0.2), (1, 0.5, 0.7, 0.3, 0.4, 0, 1, 0)
+    task = Localize(("pedestrian", "car", "motorcycle"), loss="squared")
+    there, nothing = torch.zeros(1, 1, 7), torch.zeros(1, 1, 7)
+    there[0, 0] = torch.tensor([35.0, 50, 65, 90, 1, 0, 1200])  # b = (0.5, 0.7, 0.3, 0.4) of 100 × 100 pixels
+    nothing[0, 0, 4] = -1
+    outputs = LocalizeOutputs(torch.tensor([said]), (100, 100))
+    ours = [float(task.loss(outputs, target)["loss"]) for target in (there, nothing)]
+    by_hand = [sum((one - other) ** 2 for one, other in zip(said, truth, strict=True)), 0.8**2]
+    printed, found = (f"car: {one:.2f}; nothing: {other:.2f}" for one, other in (by_hand, ours))
+    return Check(
+        "L(ŷ, y), ŷ = (0.8, 0.5, 0.6, 0.3, 0.4, 0.1, 0.7, 0.2)",
+        printed,
+        found,
+        printed == found,
+        "Squares of all eight differences where y = (1, 0.5, 0.7, 0.3, 0.4, 0, 1, 0), of p alone where p = 0.",
+    )
+
+
+def silent() -> Check:
+    """The gradient of either loss where no object is: all but p's must be exactly zero."""
+    import torch
+
+    from striate.tasks.localize import LOSSES, Localize, LocalizeOutputs
+
+    nothing = torch.zeros(16, 1, 7)
+    nothing[..., 4] = -1
+    largest, least = 0.0, float("inf")
+    for loss in LOSSES:
+        values = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        total = Localize(("pedestrian", "car", "motorcycle"), loss=loss).loss(
+            LocalizeOutputs(values, (100, 100)), nothing
+        )["loss"]
+        (slope,) = torch.autograd.grad(total, values)
+        largest = max(largest, float(slope[:, 1:].abs().max()))
+        least = min(least, float(slope[:, 0].abs().min()))
+    return Check(
+        "slope of the loss where no object is",
+        "0 for b and c, not 0 for p",
+        f"{largest:g} for b and c; p: {least:.2g} or more",
+        largest == 0 and least > 0,
+        "16 random outputs, the lecture's squares and our cross-entropies alike.",
+    )
+
+
+def windows(source: Path, folder: Path) -> Path:
+    """Square windows of BCCD's photographs as a CSV of boxes: one white cell, or platelets alone, or neither.
+
+    Red cells are everywhere and count as background. A window shows an object whole or not at all.
+    """
+    import csv
+    import random
+
+    from PIL import Image
+
+    from striate.data import open_dataset
+    from striate.lectures.detection.anchors import place_of
+
+    folder.mkdir(parents=True)
+    dataset = open_dataset(place_of(source, folder), val_fraction=0.2, seed=0)
+    platelet, white = (dataset.classes.index(name) for name in ("Platelets", "WBC"))
+    draw = random.Random(0)
+    with (folder / "boxes.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "x1", "y1", "x2", "y2", "label", "split"])
+        for split, count in (("train", LEARN), ("test", JUDGE)):
+            for number, sample in enumerate(dataset.splits[split][:count]):
+                kept = sample.target.labels != dataset.classes.index("RBC")
+                boxes, labels = sample.target.boxes[kept].tolist(), sample.target.labels[kept].tolist()
+                with Image.open(sample.image) as photo:
+                    for kind in (white, platelet, None):
+                        corner = place(draw, boxes, labels, kind, white, photo.size)
+                        if corner is None:
+                            continue
+                        name = f"{split}-{number}-{'none' if kind is None else dataset.classes[kind]}.png"
+                        photo.crop((*corner, corner[0] + WINDOW, corner[1] + WINDOW)).save(folder / name)
+                        inside = [(box, label) for box, label in zip(boxes, labels, strict=True) if whole(box, corner)]
+                        for box, label in inside:
+                            moved = [value - corner[axis % 2] for axis, value in enumerate(box)]
+                            rows.writerow([name, *moved, NAMES[0] if label == white else NAMES[1], split])
+                        if not inside:
+                            rows.writerow([name, *[""] * 5, split])
+    return folder / "boxes.csv"
+
+
+def whole(box: list[float], corner: tuple[int, int]) -> bool:
+    """Whether a box lies in the window at a corner."""
+    return all(0 <= value - corner[axis % 2] <= WINDOW for axis, value in enumerate(box))
+
+
+def touched(box: list[float], corner: tuple[int, int]) -> bool:
+    return all(box[axis] < corner[axis] + WINDOW and box[axis + 2] > corner[axis] for axis in (0, 1))
+
+
+def place(
+    draw: Any, boxes: list[list[float]], labels: list[int], kind: int | None, white: int, size: tuple[int, int]
+) -> tuple[int, int] | None:
+    """The upper left corner of a random window that shows an object of the kind whole, and cuts none; or None."""
+    for _ in range(200):
+        corner = (draw.randint(0, size[0] - WINDOW), draw.randint(0, size[1] - WINDOW))
+        seen = [(box, label) for box, label in zip(boxes, labels, strict=True) if touched(box, corner)]
+        if any(not whole(box, corner) for box, _ in seen):
+            continue
+        there = {label for _, label in seen}
+        if (kind is None and not there) or (
+            kind is not None and kind in there and (kind == white or white not in there)
+        ):
+            return corner
+    return None
+
+
+def judged(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
+    """Train on windows, then what is said of those of other photographs."""
+    import tempfile
+    from pathlib import Path
+
+    import striate
+    from striate.data.reader import read_sample
+
+    with tempfile.TemporaryDirectory(prefix="striate-lecture-") as where:
+        data = windows(source, Path(where) / "windows")
+        setting.say("localisation: learning blood cells")
+        model = striate.train(
+            str(data), task="localize", weights=str(weights), size=SIZE, epochs=EPOCHS, batch=32, out=where,
+            name="cells", quiet=True, seed=0, optimizer="adamw", lr=1e-3, transfer="none",
+        )  # fmt: skip
+        result = model.evaluate(str(data), "test")
+        said, truth = result.metrics.gathered()
+        chosen = spread(truth[:, 4].tolist())
+        return {
+            "values": {name: float(value) for name, value in result.values.items()},
+            "classes": list(model.classes),
+            "threshold": model.task.threshold,
+            "said": said.tolist(),
+            "truth": truth[:, :5].tolist(),
+            "drawn": {str(index): read_sample(result.samples[index]).tolist() for index in chosen},
+        }
+
+
+def spread(labels: list[float]) -> list[int]:
+    """Three pictures of each kind of label, and two without an object."""
+    chosen: list[int] = []
+    for label, count in ((0, 3), (1, 3), (-1, 2)):
+        chosen += [index for index, one in enumerate(labels) if one == label][:: max(1, labels.count(label) // count)][
+            :count
+        ]
+    return chosen
+
+
+def overlaps(found: dict[str, Any]) -> Tensor:
+    """IoU of the said and the true box of every picture with an object."""
+    import torch
+
+    from striate.tasks.detect.boxes import paired_iou
+
+    said, truth = torch.tensor(found["said"]), torch.tensor(found["truth"])
+    there = truth[:, 4] >= 0
+    return paired_iou(said[there, :4], truth[there, :4])
+
+
+def claims(found: dict[str, Any]) -> list[Check]:
+    import torch
+
+    from striate.tasks.detect.boxes import paired_iou
+
+    said, truth = torch.tensor(found["said"]), torch.tensor(found["truth"])
+    there = truth[:, 4] >= 0
+    right = float(((said[:, 4] >= found["threshold"]) == there).float().mean())
+    named = float((said[there, 5:].argmax(1) == truth[there, 4]).float().mean())
+    ours = overlaps(found)
+    means = torch.stack([truth[there][truth[there, 4] == label, :4].mean(0) for label in range(len(NAMES))])
+    blind = paired_iou(means[truth[there, 4].long()], truth[there, :4])
+    commonest = float(torch.bincount((truth[:, 4] + 1).long()).max() / len(truth))
+    return [
+        Check(
+            "is an object there, and which",
+            "both right, mostly",
+            f"{right:.0%} and {named:.0%}",
+            right > 0.8 and named > 0.8,
+            f"{len(truth)} windows of photographs not learnt from; the commonest of white cell, platelet and nothing "
+            f"is {commonest:.0%} of them.",
+        ),
+        Check(
+            "IoU of the box, on average",
+            "far above a box that does not look",
+            f"{float(ours.mean()):.2f} against {float(blind.mean()):.2f}",
+            float(ours.mean()) > float(blind.mean()) + 0.2,
+            "The other is the mean true box of the right class.",
+        ),
+    ]
+
+
+def target_drawn(found: dict[str, Any]) -> Section:
+    index = next(key for key in found["drawn"] if found["truth"][int(key)][4] == 0)
+    nothing = next(key for key in found["drawn"] if found["truth"][int(key)][4] < 0)
+    figure = Figure(
+        draw_target(found, index, nothing),
+        "A window of a blood smear with its y, and one without an object: a dash is not judged.",
+        "A picture with a box, its middle marked, beside eight numbers; another with one number and dashes.",
+        wide=True,
+    )
+    return Section("What the network is to say", "", [figure])
+
+
+def vector(row: list[float]) -> list[str]:
+    """y of a true row x1, y1, x2, y2, label in pixels of a window."""
+    if row[4] < 0:
+        return ["0", *"–" * (4 + len(NAMES))]
+    x1, y1, x2, y2, label = row
+    shares = ((x1 + x2) / 2 / WINDOW, (y1 + y2) / 2 / WINDOW, (x2 - x1) / WINDOW, (y2 - y1) / WINDOW)
+    return ["1", *(f"{share:.2f}" for share in shares), *(str(int(label == one)) for one in range(len(NAMES)))]
+
+
+PARTS = ("p", "b_x", "b_y", "b_w", "b_h", "c_1", "c_2")
+
+
+def draw_target(found: dict[str, Any], index: str, nothing: str) -> Drawing:
+    from striate.lectures.cells import matrix, word
+    from striate.lectures.diagrams import new_figure
+
+    figure = new_figure(9.4, 3.1)
+    panels = figure.subplots(1, 4, width_ratios=(1.5, 0.8, 1.5, 0.8))
+    for (picture, column), key in zip((panels[:2], panels[2:]), (index, nothing), strict=True):
+        row = found["truth"][int(key)]
+        draw_window(picture, found["drawn"][key])
+        if row[4] >= 0:
+            frame(picture, row[:4], GREEN)
+            picture.plot((row[0] + row[2]) / 2, (row[1] + row[3]) / 2, "o", color=GREEN, markersize=5)
+        numbers = vector(row)
+        matrix(column, [[number] for number in numbers], 0.9, 0, colour=BLUE if row[4] >= 0 else GREY, size=9)
+        for place, part in enumerate(PARTS):
+            told = f" {NAMES[place - 5]}" if place > 4 else ""
+            word(column, 0.7, place + 0.5, f"${part}$", 9, align="right")
+            word(column, 2.05, place + 0.5, told, 8, GREY, align="left")
+        column.set(xlim=(-0.6, 3.6), ylim=(7.2, -0.2), aspect="equal")
+        column.set_axis_off()
+    return figure
+
+
+def draw_window(axes: Axes, picture: Any) -> None:
+    import numpy as np
+
+    axes.imshow(np.array(picture, np.uint8).transpose(1, 2, 0))
+    axes.set_axis_off()
+
+
+def frame(axes: Axes, box: list[float], colour: str, dashed: bool = False) -> None:
+    from matplotlib.patches import Rectangle
+
+    x1, y1, x2, y2 = box
+    axes.add_patch(
+        Rectangle(
+            (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=2, linestyle="--" if dashed else "-"
+        )
+    )
+
+
+def found_cells(found: dict[str, Any]) -> Section:
+    each = overlaps(found)
+    truth = [row for row in found["truth"] if row[4] >= 0]
+    rows = []
+    for label, name in enumerate(NAMES):
+        values = [float(value) for value, row in zip(each, truth, strict=True) if row[4] == label]
+        mean = sum(values) / max(len(values), 1)
+        rows.append(
+            [name, len(values), round(mean, 3), f"{sum(value >= 0.5 for value in values) / max(len(values), 1):.0%}"]
+        )
+    figure = Figure(
+        draw_found(found),
+        "Windows not learnt from. Green, dashed: the truth; orange: what the network says, with p and IoU.",
+        "Eight pictures of blood cells with two boxes each, or none.",
+        wide=True,
+    )
+    text = (
+        f"SqueezeNet with 5 + {len(NAMES)} outputs, from ImageNet’s weights, at {SIZE} pixels. White cells and platelets "
+        "are objects; red cells are the background."
+    )
+    return Section(
+        "One cell a picture", text, [figure], [Table(("object", "windows", "mean IoU", "IoU 0.5 or more"), rows)]
+    )
+
+
+def draw_found(found: dict[str, Any]) -> Drawing:
+    import torch
+
+    from striate.lectures.diagrams import LETTERS, new_figure
+    from striate.tasks.detect.boxes import paired_iou
+
+    figure = new_figure(9.6, 5.2)
+    grid = figure.subplots(2, DRAWN // 2).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, (key, picture) in zip(grid, found["drawn"].items(), strict=False):
+        said, truth = found["said"][int(key)], found["truth"][int(key)]
+        draw_window(axes, picture)
+        told = f"p {said[4]:.2f}"
+        if truth[4] >= 0:
+            frame(axes, truth[:4], GREEN, dashed=True)
+        if said[4] >= found["threshold"]:
+            frame(axes, said[:4], ORANGE)
+            told += f", {found['classes'][max(range(len(NAMES)), key=lambda at: said[5 + at])]}"
+            if truth[4] >= 0:
+                told += f", IoU {float(paired_iou(torch.tensor(said[:4]), torch.tensor(truth[:4]))):.2f}"
+        else:
+            told += ": nothing" + (f" (missed a {NAMES[int(truth[4])]})" if truth[4] >= 0 else "")
+        axes.set_title(told, fontsize=LETTERS)
+    return figure
