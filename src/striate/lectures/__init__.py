@@ -45,15 +45,17 @@ LECTURES: dict[str, Lecture] = {
     "B11": Lecture(
         "A network from one line", "S1 S3", "architectures.chain", 'striate summary "(conv32-relu)x2-pool-fc64"'
     ),
-    "C1": Lecture("Classification", "S0 S1 S2 S3 S4", "work.classify", "striate train DATA"),
+    "C1": Lecture("Classification", "S0 S1 S2 S3 S4", "work.classify", "striate train mnist"),
     "C2": Lecture("Transfer learning", "S1 S2 S3 S4", "work.transfer", "striate train DATA --weights FILE"),
-    "C3": Lecture("Scene recognition", "S0", "work.scenes", "striate train DATA"),
-    "C4": Lecture("Photo evaluation", "S0", "work.rating", "striate train DATA"),
-    "C5": Lecture("Emotion", "S3", "work.emotion", "striate train DATA --model mini_xception"),
+    "C3": Lecture("Scene recognition", "S0", "work.scenes", "striate train labels.csv"),
+    "C4": Lecture("Photo evaluation", "S0", "work.rating", "striate train ava/ --weights FILE"),
+    "C5": Lecture("Emotion", "S3", "work.emotion", "striate train fer2013/ --model mini_xception"),
     "C6": Lecture("Robustness", "S0", "work.robustness", "striate robustness MODEL DATA"),
     "D1": Lecture("The sliding window", "S2 S4", "detection.sliding", "striate train DATA --model sliding"),
-    "D2": Lecture("Classification with localisation", "S2 S4", "detection.localize", "striate train DATA"),
-    "D3": Lecture("Landmarks and pose", "S1 S4", "detection.landmarks", "striate train DATA"),
+    "D2": Lecture(
+        "Classification with localisation", "S2 S4", "detection.localize", "striate train boxes.csv --task localize"
+    ),
+    "D3": Lecture("Landmarks and pose", "S1 S4", "detection.landmarks", "striate train FACES --model soft/resnet18"),
     "D4": Lecture("Selective search", "S0 S3", "detection.search", "striate train DATA --model rcnn"),
     "D5": Lecture("R-CNN", "S0 S3", "detection.rcnn", "striate train DATA --model rcnn"),
     "D6": Lecture("Fast R-CNN", "S0 S3", "detection.fast_rcnn", "striate train DATA --model fast_rcnn"),

@@ -331,8 +331,8 @@ def found_cells(found: dict[str, Any]) -> Section:
         wide=True,
     )
     text = (
-        f"SqueezeNet with 5 + {len(NAMES)} outputs, from ImageNet’s weights, at {SIZE} pixels. White cells and platelets "
-        "are objects; red cells are the background."
+        f"SqueezeNet with 5 + {len(NAMES)} outputs, from ImageNet’s weights, at {SIZE} pixels. White cells and "
+        "platelets are objects; red cells are the background."
     )
     return Section(
         "One cell a picture", text, [figure], [Table(("object", "windows", "mean IoU", "IoU 0.5 or more"), rows)]

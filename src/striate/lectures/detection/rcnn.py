@@ -163,8 +163,8 @@ def claims(found: dict[str, Any], seen: list[Picture]) -> list[Check]:
             "one a region: about 2,000 a photograph",
             f"{found['passes']:,} for {regions:,} regions of {JUDGE} photographs",
             found["passes"] == regions,
-            f"We take {REGIONS} regions a photograph. Search takes {found['seconds'][0]:.1f} s a photograph, the passes "
-            f"{found['seconds'][1]:.1f} s; 2,000 of 227 pixels would be "
+            f"We take {REGIONS} regions a photograph. Search takes {found['seconds'][0]:.1f} s a photograph, "
+            f"the passes {found['seconds'][1]:.1f} s; 2,000 of 227 pixels would be "
             f"{2000 * JUDGE / regions * (227 / CROP) ** 2:.0f} times as much.",
         ),
         warped(seen[0], found["proposed"]),
@@ -187,13 +187,8 @@ def warped(picture: Picture, proposed: list[list[float]]) -> Check:
 
     from striate.tasks.detect.rcnn import CONTEXT, RCNN
 
-    whole = [box for box in proposed if min(box[2] - box[0], box[3] - box[1]) > 24]
-    box = min(whole, key=lambda one: abs(one[0] + one[2] - SIZE[1]) + abs(one[1] + one[3] - SIZE[0]))
-    middle, half = (
-        [(box[axis] + box[axis + 2]) / 2 for axis in (0, 1)],
-        [(box[axis + 2] - box[axis]) / 2 / (1 - 2 * CONTEXT) for axis in (0, 1)],
-    )
-    edges = (middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1])
+    inside = [(box, edges) for box in proposed if is_inside(edges := surrounded(box, CONTEXT))]
+    box, edges = max(inside, key=lambda pair: min(pair[0][2] - pair[0][0], pair[0][3] - pair[0][1]))
     image = Image.fromarray(picture.pixels.permute(1, 2, 0).contiguous().numpy())
     pillow = torch.tensor(
         list(image.resize((CROP, CROP), Image.Resampling.BILINEAR, box=edges).tobytes()), dtype=torch.float32
@@ -209,6 +204,17 @@ def warped(picture: Picture, proposed: list[list[float]]) -> Check:
         f"A region of {box[2] - box[0]:.0f}×{box[3] - box[1]:.0f} pixels to {CROP}×{CROP}, 16/227 of it around the "
         "region, as in the paper's appendix A.",
     )
+
+
+def surrounded(box: list[float], context: float) -> tuple[float, float, float, float]:
+    """x1 y1 x2 y2 of a box with what is around it: `context` of the whole at each side."""
+    middle = [(box[axis] + box[axis + 2]) / 2 for axis in (0, 1)]
+    half = [(box[axis + 2] - box[axis]) / 2 / (1 - 2 * context) for axis in (0, 1)]
+    return middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1]
+
+
+def is_inside(edges: tuple[float, float, float, float]) -> bool:
+    return min(edges[:2]) >= 0 and edges[2] <= SIZE[1] and edges[3] <= SIZE[0]
 
 
 def suppressed(found: dict[str, Any]) -> Check:

@@ -125,8 +125,8 @@ def digits(found: dict[str, Any]) -> tuple[Check, Section]:
         "about 99 % (LeNet-5: 99.05 %)",
         f"{found['accuracy']:.2%}: {wrong} of {total:,} wrong",
         round(100 * found["accuracy"]) == 99,
-        f"The paper's saw 60,000 digits twenty times, ours {COUNT:,} in {EPOCHS} passes, half a minute of one core; it is "
-        "judged on the 5,001 test digits that are here, half of MNIST's.",
+        f"The paper's saw 60,000 digits twenty times, ours {COUNT:,} in {EPOCHS} passes, half a minute of one core; it "
+        "is judged on the 5,001 test digits that are here, half of MNIST's.",
     )
     names = [str(name) for name in range(len(confusion))]
     rows = [

@@ -196,9 +196,7 @@ def spread(shares: list[float]) -> float:
 
 
 def graded(found: dict[str, Any], photos: Path) -> Section:
-    rows = []
-    for name in ("spearman", "pearson", "mae", "emd", "spread_spearman"):
-        rows.append([NAMES[name], found["values"][name]])
+    rows = [[about, found["values"][name]] for name, about in NAMES.items()]
     figures = [
         Figure(
             draw_graded(found, photos),
@@ -209,9 +207,9 @@ def graded(found: dict[str, Any], photos: Path) -> Section:
         Figure(draw_means(found), "Every picture held out, by its damage.", "Dots along the diagonal."),
     ]
     text = (
-        f"{len(found['said'])} pictures were held out; SqueezeNet's features of the others taught a linear layer. Shown "
-        "is one photograph in its five grades: the mean falls, and the histogram is widest in the middle, where the "
-        "voters quarrel most."
+        f"{len(found['said'])} pictures were held out; SqueezeNet's features of the others taught a linear layer. "
+        "Shown is one photograph in its five grades: the mean falls, and the histogram is widest in the middle, where "
+        "the voters quarrel most."
     )
     return Section("Grades of photographs", text, figures, [Table(("held out", ""), rows)])
 
@@ -285,7 +283,7 @@ def draw_means(found: dict[str, Any]) -> Drawing:
 def distances() -> Section:
     figure = Figure(
         draw_distances(),
-        "All voted 10. Cross-entropy only sees how much was said of the 10; the earth mover sees how far off the rest is.",
+        "All voted 10. Cross-entropy only sees how much was said of the 10; the earth mover how far off the rest is.",
         "Three histograms with one bar each, nearer and nearer to 10, and their losses.",
         wide=True,
     )
