@@ -43,12 +43,12 @@ MAP = (
     (5, 1, 0, 5, 8, 2, 0, 9),
     (7, 4, 9, 4, 4, 5, 9, 2),
 )  # the digits of π
-REGION = (1, 2, 6, 5)  # columns 1 to 6, rows 2 to 5
+REGION = (0, 2, 5, 5)  # columns 0 to 5, rows 2 to 5
 POOLED = ((8, 7), (9, 9))  # largest of each 2 rows × 3 columns, by hand
 
 REGIONS = 250  # a photograph
 STRIDE = 16
-LEARN, JUDGE, STEPS, HIDDEN = 40, 6, 160, 128
+LEARN, JUDGE, STEPS, HIDDEN = 40, 12, 160, 128
 CROP = 96  # of the R-CNN that it is timed against
 SCORE = 0.5
 
@@ -296,8 +296,7 @@ def steps(found: dict[str, Any], names: list[str], seen: list[Picture], weights:
     return [
         Section(
             "Once through the network",
-            f"SqueezeNet’s 512 maps of a photograph, {SIZE[0] // STRIDE}×{SIZE[1] // STRIDE} cells: a region is its "
-            "part of the maps, rounded to cells.",
+            "The maps of SqueezeNet’s last stage: a region is its part of them, rounded to cells.",
             [
                 Figure(
                     draw_maps(found, seen[0], weights),
@@ -309,7 +308,7 @@ def steps(found: dict[str, Any], names: list[str], seen: list[Picture], weights:
         ),
         Section(
             "What it finds",
-            f"Scores of {SCORE} or more, suppression at 0.5 done.",
+            f"Scores of {SCORE} or more, suppressed at 0.5. Platelets are hardly larger than a cell of {STRIDE} pixels.",
             [Figure(webp(sheet), "Two photographs not learnt from.", "Photographs with named boxes.", wide=True)],
             [Table(("class", "AP at IoU 0.5"), rows, f"{JUDGE} photographs held out")],
         ),
@@ -334,7 +333,7 @@ def draw_maps(found: dict[str, Any], picture: Picture, weights: Path) -> Drawing
     photo, coarse = figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[0, 3:])
     photo.imshow(picture.pixels.permute(1, 2, 0).numpy())
     mean = maps[0].mean(0)
-    coarse.imshow(mean.numpy(), cmap="viridis", extent=(0, SIZE[1], SIZE[0], 0))
+    coarse.imshow(mean.numpy(), cmap="viridis", extent=(0, STRIDE * mean.shape[1], STRIDE * mean.shape[0], 0))
     colours = (ORANGE, BLUE, GREEN)
     for number, (box, colour) in enumerate(zip(boxes.tolist(), colours, strict=True)):
         x1, y1, x2, y2 = box
@@ -358,15 +357,14 @@ def draw_maps(found: dict[str, Any], picture: Picture, weights: Path) -> Drawing
 
 
 def apart(found: dict[str, Any]) -> list[list[float]]:
-    """Three regions that are surely objects and do not overlap."""
+    """The likeliest region of each class, from the last to the first, that hardly overlaps those before."""
     from striate.lectures.detection.rcnn import overlap
 
-    order = sorted(range(len(found["scores"])), key=lambda row: found["scores"][row][0])
     chosen: list[list[float]] = []
-    for row in order:
-        box = found["proposed"][row]
-        if all(overlap(box, other) < 0.02 for other in chosen):
-            chosen.append(box)
-        if len(chosen) == 3:
-            return chosen
-    return found["proposed"][:3]
+    for column in reversed(range(1, len(found["scores"][0]))):
+        for row in sorted(range(len(found["scores"])), key=lambda at: -found["scores"][at][column]):
+            box = found["proposed"][row]
+            if all(overlap(box, other) < 0.02 for other in chosen):
+                chosen.append(box)
+                break
+    return chosen
