@@ -163,7 +163,7 @@ def test_localisation_without_data_is_worked_by_hand(tmp_path: Path):
     assert agreeing(shown) == [True, True]
     # 0.2² + 0.1² + 0.1² + 0.3² + 0.2² = 0.19, and 0.8² = 0.64
     assert shown.checks[0].ours == "car: 0.19; nothing: 0.64"
-    assert [line.split()[0] for line in shown.missing] == ["bccd.zip", localize.WEIGHTS]
+    assert [line.split()[0] for line in shown.missing] == ["bccd.zip"]
 
 
 def test_windows_cut_no_object():
@@ -202,7 +202,8 @@ def test_localisation_is_judged_by_overlap():
     assert localize.overlaps(known).tolist() == [0.5, 1.0]
     checks = localize.claims(known)
     assert checks[0].ours == "100% and 100%"
-    assert checks[1].ours == "0.75 against 1.00"  # the mean box of one box is that box
+    assert checks[1].ours == "100% against 100%"  # the mean box of one box is that box
+    assert "0.75 against 1.00" in checks[1].why
     assert [check.agrees for check in checks] == [True, False]
 
 
@@ -368,7 +369,7 @@ def test_detectors_of_blood_cells(
 def test_localisation_of_blood_cells(cells: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name, value in (("LEARN", 40), ("JUDGE", 20), ("EPOCHS", 6)):
         monkeypatch.setattr(localize, name, value)
-    shown = localize.show(Known(tmp_path, places=dict(zip(("bccd", localize.WEIGHTS), cells, strict=True))))
+    shown = localize.show(Known(tmp_path, places={"bccd": cells[0]}))
     assert agreeing(shown)[:2] == [True, True]
     assert sum(len(section.figures) for section in shown.sections) == 2
 

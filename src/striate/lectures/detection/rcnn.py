@@ -37,10 +37,11 @@ print(len(judged.regions[0]), "regions,", sum(passes), "passes; scores", list(ju
 
 CROP = 96  # pixels; 227 in the paper
 REGIONS = 250  # a photograph; 2,000 in the paper
-LEARN, JUDGE, EACH = 36, 6, 56  # photographs, and regions learnt of one
+LEARN, JUDGE, EACH = 36, 6, 80  # photographs, and regions learnt of one
 STEPS = 400  # of the linear layers
-SCORE = 0.5  # from which a box is drawn
+SCORE = 0.7  # from which a box is drawn
 CROPS = 16  # drawn
+GREY_LEVEL = 118  # of ImageNet, on average: what is beyond the picture
 
 
 def show(setting: Setting) -> Shown:
@@ -96,7 +97,7 @@ def trained(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
         for number, one in enumerate(learn):
             if number % 12 == 0:
                 setting.say(f"R-CNN: regions of photograph {number + 1} of {LEARN}")
-            drawn.append(sample_rois(propose(one.image, "fast", 1000)[0], one.target, EACH, foreground=0.5))
+            drawn.append(sample_rois(propose(one.image, "fast", 1000)[0], one.target, EACH))
             features.append(features_of(detector, one, drawn[-1].boxes))
         setting.say("R-CNN: two linear layers")
         fit(detector, torch.cat(features), lambda logits, codes: region_losses(logits, codes, drawn)["loss"])
@@ -263,7 +264,8 @@ def steps(found: dict[str, Any], names: list[str], seen: list[Picture]) -> list[
                 ),
                 Figure(
                     draw_crops(found, seen[0], names),
-                    "Some of the crops as the network gets them, from the surest object to the surest background.",
+                    "Some of the crops as the network gets them, from the surest object to the surest background; grey is beyond "
+                    "the photograph.",
                     "Sixteen small square pictures of cells with a name and a score each.",
                     wide=True,
                 ),
@@ -306,7 +308,7 @@ def draw_crops(found: dict[str, Any], picture: Picture, names: list[str]) -> Dra
 
     boxes, scores = torch.tensor(found["proposed"])[found["shown"]], torch.tensor(found["scores"])[found["shown"]]
     rows = torch.cat((torch.zeros(len(boxes), 1), boxes), 1)
-    crops = RCNN(NETWORK, 1, crop=CROP).warp(picture.pixels[None].float(), rows)
+    crops = RCNN(NETWORK, 1, crop=CROP).warp(picture.pixels[None].float() - GREY_LEVEL, rows) + GREY_LEVEL
     figure = new_figure(9.6, 3.1)
     grid = figure.subplots(2, -(-len(crops) // 2)).ravel()
     for axes in grid:
