@@ -149,7 +149,7 @@ def trained(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
             losses["loss"].backward()
             optimizer.step()
             if step % 40 == 0:
-                setting.say(f"Fast R-CNN: step {step} of {STEPS}, loss {float(losses['loss']):.2f}")
+                setting.say(f"Fast R-CNN: step {step} of {STEPS}, loss {float(losses['loss'].detach()):.2f}")
         with torch.inference_mode():
             judged: list[Judged] = [detector(one.image) for one in judge]
             detections = [one.detections()[0] for one in judged]

@@ -264,8 +264,8 @@ def steps(found: dict[str, Any], names: list[str], seen: list[Picture]) -> list[
                 ),
                 Figure(
                     draw_crops(found, seen[0], names),
-                    "Some of the crops as the network gets them, from the surest object to the surest background; grey is beyond "
-                    "the photograph.",
+                    "Some of the crops as the network gets them, from the surest object to the surest background; "
+                    "grey is beyond the photograph.",
                     "Sixteen small square pictures of cells with a name and a score each.",
                     wide=True,
                 ),

@@ -183,7 +183,7 @@ def trained(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
             loss.backward()
             optimizer.step()
             schedule.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
             if step % 40 == 0:
                 setting.say(f"YOLO: step {step} of {STEPS}, loss {losses[-1]:.2f}")
         network.head.eval()
