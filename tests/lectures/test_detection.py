@@ -17,9 +17,11 @@ from striate.lectures.detection import (
     anchors,
     blood,
     fast_rcnn,
+    fast_rcnn_pictures,
     ladder,
     landmarks,
     localize,
+    localize_pictures,
     rcnn,
     search,
     sliding,
@@ -191,8 +193,8 @@ def test_windows_cut_no_object():
 
 
 def test_a_target_is_written_as_shares():
-    assert localize.vector([60, 120, 180, 168, 1]) == ["1", "0.50", "0.60", "0.50", "0.20", "0", "1"]
-    assert localize.vector([0, 0, 0, 0, -1]) == ["0", *"––––––"]
+    assert localize_pictures.vector([60, 120, 180, 168, 1]) == ["1", "0.50", "0.60", "0.50", "0.20", "0", "1"]
+    assert localize_pictures.vector([0, 0, 0, 0, -1]) == ["0", *"––––––"]
 
 
 def test_localisation_is_judged_by_overlap():
@@ -293,7 +295,7 @@ def test_pooling_as_worked(tmp_path: Path):
 def test_regions_that_are_drawn_lie_apart():
     proposed = [[0.0, 0, 10, 10], [1.0, 0, 11, 10], [50.0, 50, 60, 60], [80.0, 0, 90, 10]]
     scores = [[0.1, 0.1, 0.8], [0.1, 0.9, 0.0], [0.3, 0.7, 0.0], [0.9, 0.1, 0.0]]
-    assert fast_rcnn.apart({"proposed": proposed, "scores": scores}) == [proposed[0], proposed[2]]
+    assert fast_rcnn_pictures.apart({"proposed": proposed, "scores": scores}) == [proposed[0], proposed[2]]
 
 
 # D8
@@ -361,8 +363,7 @@ def test_detectors_of_blood_cells(
         monkeypatch.setattr(module, name, value)
     shown = module.show(Known(tmp_path, places=dict(zip(("bccd", module.WEIGHTS), cells, strict=True))))
     assert not shown.missing
-    untaught = ("average precision at IoU 0.5", "250 regions", "60 regions")  # so short a run promises nothing
-    assert all(check.agrees for check in shown.checks if not check.what.startswith(untaught))
+    assert all(check.agrees for check in shown.checks if "a pass each" not in check.what)  # few regions save little
 
 
 @pytest.mark.slow

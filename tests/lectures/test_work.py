@@ -195,7 +195,6 @@ def test_several_labels_are_judged_against_chance(tmp_path: Path):
         "logits": [[3.0, 2.0 - number, -1, -2, -3, -4] for number in range(4)],
         "truth": [[1, 1, 0, 0, 0, 0]] + [[1, 0, 0, 0, 0, 0]] * 3,
         "photos": [f"{number:03}.jpg" for number in range(4)],
-        "thresholds": [0.5] * 6,
     }
     assert scenes.precisions(known) == {"dog": (1.0, 1.0, 4), "cat": (1.0, 0.25, 1)}
     shown = scenes.show(Known(tmp_path, places={"coco128-train": photos, scenes.WEIGHTS: tmp_path}, known=known))
@@ -245,12 +244,12 @@ def test_votes_are_written_as_ava_has_them(tmp_path: Path, monkeypatch: pytest.M
 def test_grades_are_judged_by_scipy(tmp_path: Path):
     sharp = [[float(grade == at) for grade in range(10)] for at in (1, 4, 7)]
     found = {"said": sharp, "voted": sharp, "names": ["1000", "1001", "1002"]}
-    assert [check.agrees for check in rating.claims(found)] == [True] * 3
-    found["said"] = sharp[::-1]  # the order turned round; the means off by 6, 0 and 6 grades
+    assert [check.agrees for check in rating.claims(found)] == [True] * 2
+    found["said"] = sharp[::-1]  # the order turned round: off by 6, 0 and 6 grades
     checks = rating.claims(found)
-    assert [check.agrees for check in checks] == [False] * 3
+    assert [check.agrees for check in checks] == [False] * 2
     assert checks[0].ours.startswith("-1.000")
-    assert checks[1].ours == "4.00 of ten grades"
+    assert checks[1].ours.startswith("4.00 against")
     assert rating.expected([0, 0.5, 0, 0.5]) == 3
     assert rating.spread([0, 0.5, 0, 0.5]) == 1
 

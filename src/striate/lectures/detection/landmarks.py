@@ -80,6 +80,7 @@ def judged(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
     import striate
     from striate.data import open_dataset
     from striate.data.reader import read_sample
+    from striate.tasks.keypoints.metrics import KeypointMetrics
 
     setting.say("landmarks: learning 68 points")
     with tempfile.TemporaryDirectory(prefix="striate-lecture-") as where:
@@ -89,6 +90,7 @@ def judged(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
         )  # fmt: skip
         result = model.evaluate(str(source), "val")
         lines = (Path(where) / "keypoints" / "faces" / "metrics.jsonl").read_text().splitlines()
+    assert isinstance(result.metrics, KeypointMetrics)
     said, truth = result.metrics.gathered()
     learnt = open_dataset(str(source), val_fraction=0.2, seed=0).splits["train"]
     sizes = [torch.tensor(read_sample(sample).shape[:0:-1]) for sample in (*learnt, *result.samples)]  # width, height
@@ -102,7 +104,7 @@ def judged(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
         "truth": truth.tolist(),
         "mean": mean.tolist(),
         "learnt": len(learnt),
-        "lines": model.task.scheme.lines,
+        "lines": result.metrics.scheme.lines,
         "nme": float(result["nme"]),
         "drawn": {str(index): read_sample(result.samples[index]).tolist() for index in chosen},
     }
@@ -197,7 +199,7 @@ def around(points: list[list[float]]) -> tuple[float, float, float, float]:
 def draw_faces(found: dict[str, Any]) -> Drawing:
     import torch
 
-    from striate.lectures.detection.localize import draw_window
+    from striate.lectures.detection.localize_pictures import draw_window
     from striate.lectures.diagrams import LETTERS, new_figure
 
     each = errors(torch.tensor(found["said"]), torch.tensor(found["truth"]))

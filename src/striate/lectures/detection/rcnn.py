@@ -67,6 +67,12 @@ PAPER = (
 )
 
 
+TAUGHT = (
+    f"{LEARN} photographs taught linear layers on a body that does not move. The paper: 58.5 % on PASCAL VOC 2007, "
+    "another task, with all of the network taught."
+)
+
+
 def detector_of(names: int, weights: Path) -> RCNN:
     from striate.lectures.detection.blood import give_weights
     from striate.tasks.detect.rcnn import RCNN
@@ -151,12 +157,11 @@ def fit(detector: RCNN, features: Tensor, loss: Any) -> None:
         optimizer.step()
     with torch.no_grad():
         for layer in layers:
-            layer.weight /= spread
-            layer.bias -= layer.weight @ mean
+            layer.weight.div_(spread)
+            layer.bias.sub_(layer.weight @ mean)
 
 
 def claims(found: dict[str, Any], seen: list[Picture]) -> list[Check]:
-    values = found["ap"]
     regions = sum(found["regions"])
     return [
         Check(
@@ -170,14 +175,6 @@ def claims(found: dict[str, Any], seen: list[Picture]) -> list[Check]:
         ),
         warped(seen[0], found["proposed"]),
         suppressed(found),
-        Check(
-            "average precision at IoU 0.5",
-            "58.5 % on PASCAL VOC 2007 (the paper)",
-            f"{values['all']:.0%} on blood cells",
-            values["all"] > 0.3,
-            f"Another task, so no contest; agrees when above 30 %. {LEARN} photographs taught linear layers on a body "
-            f"that does not move, {JUDGE} judge, and objects that no region fits cannot be found.",
-        ),
     ]
 
 
@@ -275,7 +272,7 @@ def steps(found: dict[str, Any], names: list[str], seen: list[Picture]) -> list[
             "Move, suppress",
             f"Boxes moved by the regression, scores of {SCORE} or more, suppression at 0.5 done.",
             [Figure(webp(sheet), "Two photographs not learnt from.", "Photographs with named boxes.", wide=True)],
-            [Table(("class", "AP at IoU 0.5"), rows, f"{JUDGE} photographs held out")],
+            [Table(("class", "AP at IoU 0.5"), rows, f"{JUDGE} photographs held out; {TAUGHT}")],
         ),
     ]
 

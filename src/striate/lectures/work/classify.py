@@ -89,11 +89,13 @@ def trained(source: Path, setting: Setting) -> dict[str, Any]:
 
     import striate
     from striate.data.reader import read_sample
+    from striate.tasks.classification_metrics import ClassificationMetrics
 
     setting.say(f"MNIST: training {MODEL} on {COUNT:,} digits")
     with tempfile.TemporaryDirectory(prefix="striate-lecture-") as where:
         model = striate.train(str(source), model=MODEL, epochs=EPOCHS, limit=COUNT, out=where, quiet=True, seed=0)
     judged = model.evaluate(str(source), "test")
+    assert isinstance(judged.metrics, ClassificationMetrics)
     shares, truth = judged.metrics.probabilities(), judged.metrics.gathered()[1]
     sure, said = shares.max(1)
     wrong = (said != truth).nonzero()[:, 0]

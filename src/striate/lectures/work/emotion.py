@@ -91,9 +91,11 @@ def public(kept: Path) -> Model:
 def judged(faces: Path, kept: Path, setting: Setting) -> dict[str, Any]:
     """Confusion, and the faces to be shown, on the faces held out by the set."""
     from striate.data.reader import read_sample
+    from striate.tasks.classification_metrics import ClassificationMetrics
 
     setting.say("emotions: judging the authors' weights")
     result = public(kept).evaluate(str(faces), "val")
+    assert isinstance(result.metrics, ClassificationMetrics)
     shares, truth = result.metrics.probabilities(), result.metrics.gathered()[1]
     sure, answer = shares.max(1)
     good = [best(sure, (truth == label) & (answer == label)) for label in range(len(CLASSES))]

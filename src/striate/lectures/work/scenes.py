@@ -105,6 +105,7 @@ def judged(photos: Path, weights: Path, setting: Setting) -> dict[str, Any]:
     from pathlib import Path
 
     import striate
+    from striate.tasks.classification_metrics import ClassificationMetrics
 
     labels, on = listed(photos)
     with tempfile.TemporaryDirectory(prefix="striate-lecture-") as where:
@@ -120,13 +121,13 @@ def judged(photos: Path, weights: Path, setting: Setting) -> dict[str, Any]:
             where, weights=str(weights), transfer="features", out=where, name="scenes", quiet=True, seed=0
         )
         result = model.evaluate(where, "val")
+    assert isinstance(result.metrics, ClassificationMetrics)
     logits, truth = result.metrics.gathered()
     return {
         "labels": list(model.classes),
         "logits": logits.tolist(),
         "truth": truth.int().tolist(),
-        "photos": [Path(sample.image).name for sample in result.samples],
-        "thresholds": list(model.task.thresholds),
+        "photos": [Path(sample.name).name for sample in result.samples],
     }
 
 
