@@ -294,8 +294,9 @@ def test_pooling_as_worked(tmp_path: Path):
 
 def test_regions_that_are_drawn_lie_apart():
     proposed = [[0.0, 0, 10, 10], [1.0, 0, 11, 10], [50.0, 50, 60, 60], [80.0, 0, 90, 10]]
-    scores = [[0.1, 0.1, 0.8], [0.1, 0.9, 0.0], [0.3, 0.7, 0.0], [0.9, 0.1, 0.0]]
-    assert fast_rcnn_pictures.apart({"proposed": proposed, "scores": scores}) == [proposed[0], proposed[2]]
+    scores = [[0.1, 0.0, 0.1, 0.8], [0.1, 0.0, 0.9, 0.0], [0.3, 0.0, 0.7, 0.0], [0.9, 0.0, 0.1, 0.0]]
+    chosen = fast_rcnn_pictures.apart({"proposed": proposed, "scores": scores})
+    assert chosen == [proposed[0], proposed[2], proposed[3]]  # the second lies on the first
 
 
 # D8

@@ -27,7 +27,7 @@ import torch
 from torchvision.ops import roi_pool
 
 maps = torch.arange(64.0).view(1, 1, 8, 8)  # one map of 8 × 8
-region = torch.tensor([[0, 1.0, 2, 6, 5]])  # picture 0, from column 1, row 2 to column 6, row 5, both included
+region = torch.tensor([[0, 1.0, 2, 6, 5]])  # picture, columns 1 to 6, rows 2 to 5
 print("whole region:", maps[0, 0, 2:6, 1:7].int().tolist())
 print("2 × 2 bins of 2 rows and 3 columns:", roi_pool(maps, region, 2)[0, 0].int().tolist())
 """

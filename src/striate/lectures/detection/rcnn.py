@@ -32,14 +32,14 @@ passes = []
 detector.backbone.register_forward_hook(lambda layer, given, result: passes.append(len(result)))
 with torch.inference_mode():
     judged = detector(photo)
-print(len(judged.regions[0]), "regions,", sum(passes), "passes; scores", list(judged.scores.shape))
+print(len(judged.regions[0]), "regions,", sum(passes), "passes of the network")
 """
 
 CROP = 96  # pixels; 227 in the paper
 REGIONS = 250  # a photograph; 2,000 in the paper
 LEARN, JUDGE, EACH = 36, 6, 80  # photographs, and regions learnt of one
 STEPS = 400  # of the linear layers
-SCORE = 0.7  # from which a box is drawn
+SCORE = 0.85  # from which a box is drawn
 CROPS = 16  # drawn
 GREY_LEVEL = 118  # of ImageNet, on average: what is beyond the picture
 
