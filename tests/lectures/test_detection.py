@@ -194,6 +194,7 @@ def test_windows_cut_no_object():
 
 def test_a_target_is_written_as_shares():
     assert localize_pictures.vector([60, 120, 180, 168, 1]) == ["1", "0.50", "0.60", "0.50", "0.20", "0", "1"]
+    assert localize.NAMES[1] == "white cell"
     assert localize_pictures.vector([0, 0, 0, 0, -1]) == ["0", *"––––––"]
 
 
@@ -204,8 +205,8 @@ def test_localisation_is_judged_by_overlap():
     assert localize.overlaps(known).tolist() == [0.5, 1.0]
     checks = localize.claims(known)
     assert checks[0].ours == "100% and 100%"
-    assert checks[1].ours == "100% against 100%"  # the mean box of one box is that box
-    assert "0.75 against 1.00" in checks[1].why
+    assert checks[1].ours == "0.75 against 1.00"  # the mean box of one box is that box
+    assert "100% against 100% overlap" in checks[1].why
     assert [check.agrees for check in checks] == [True, False]
 
 
@@ -365,6 +366,20 @@ def test_detectors_of_blood_cells(
     shown = module.show(Known(tmp_path, places=dict(zip(("bccd", module.WEIGHTS), cells, strict=True))))
     assert not shown.missing
     assert all(check.agrees for check in shown.checks if "a pass each" not in check.what)  # few regions save little
+
+
+def test_windows_name_what_they_show(cells: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from striate.data import open_dataset
+
+    monkeypatch.setattr(localize, "LEARN", 8)
+    monkeypatch.setattr(localize, "JUDGE", 3)
+    dataset = open_dataset(str(localize.windows(cells[0], tmp_path / "windows")), val_fraction=0.2, seed=0)
+    assert dataset.classes == localize.NAMES
+    sides: dict[str, list[float]] = {name: [] for name in localize.NAMES}
+    for sample in (sample for split in dataset.splits.values() for sample in split):
+        for box, label in zip(sample.target.boxes, sample.target.labels.tolist(), strict=True):
+            sides[dataset.classes[label]].append(float((box[2:] - box[:2]).amax()))
+    assert max(sides["platelet"]) < min(sides["white cell"])  # the white ones are the largest cells of blood
 
 
 @pytest.mark.slow
