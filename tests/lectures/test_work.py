@@ -245,6 +245,7 @@ def test_grades_are_judged_by_scipy(tmp_path: Path):
     sharp = [[float(grade == at) for grade in range(10)] for at in (1, 4, 7)]
     found = {"said": sharp, "voted": sharp, "names": ["1000", "1001", "1002"]}
     assert [check.agrees for check in rating.claims(found)] == [True] * 2
+    assert {type(check.agrees) for check in rating.claims(found)} == {bool}  # NumPy's are no JSON
     found["said"] = sharp[::-1]  # the order turned round: off by 6, 0 and 6 grades
     checks = rating.claims(found)
     assert [check.agrees for check in checks] == [False] * 2

@@ -158,8 +158,8 @@ def claims(found: dict[str, Any]) -> list[Check]:
     ranks = float(spearmanr(*means).statistic)  # type: ignore[attr-defined]
     pairs = list(zip(found["said"], found["voted"], strict=True))
     everybody = [sum(column) / len(pairs) for column in zip(*found["voted"], strict=True)]
-    moved = sum(wasserstein_distance(grades, grades, said, voted) for said, voted in pairs) / len(pairs)
-    idle = sum(wasserstein_distance(grades, grades, everybody, voted) for _, voted in pairs) / len(pairs)
+    moved = float(sum(wasserstein_distance(grades, grades, said, voted) for said, voted in pairs)) / len(pairs)
+    idle = float(sum(wasserstein_distance(grades, grades, everybody, voted) for _, voted in pairs)) / len(pairs)
     return [
         Check(
             "rank correlation of said and voted means",
