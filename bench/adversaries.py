@@ -27,7 +27,7 @@ from bench.pictures import SHARED, dataset
 PAIRS = 1
 WEIGHTS = "squeezenet1_0-imagenet.safetensors"
 CASES = ("photos", "mnist")
-RECIPE = "--adversarial 0.25 --lr 0.002"
+RECIPE = "--adversarial 0.25"
 CLEAN, UNDER_FGSM, EPSILON = 0.985, 0.90, 0.2  # the targets
 
 
@@ -126,6 +126,6 @@ def mnist(options: argparse.Namespace) -> Comparison:
                 right[name] += int((network(adversaries).argmax(1) == truth).sum())
     accuracy = {name: count / len(samples) for name, count in right.items()}
     facts = {name: round(value, 4) for name, value in accuracy.items()} | {"ε": EPSILON, "test digits": len(samples)}
-    facts |= {"command": f"striate train mnist-idx {' '.join(recipe)}"}
+    facts["command"] = f"striate train mnist-idx {' '.join(recipe)}" if options.model is None else str(options.model)
     held = accuracy["undisturbed"] >= CLEAN and accuracy["FGSM"] >= UNDER_FGSM
     return Comparison("s", {"striate train": [taken]}, False, facts, "mnist", held)

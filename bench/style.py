@@ -88,6 +88,7 @@ def network(options: argparse.Namespace, shown: list[tuple[str, Tensor]]) -> lis
     from striate.create.fast_style import FastStyle
     from striate.create.painter import AS_IT_IS, TASK, Painter, load_painter
     from striate.create.pictures import as_float, scaled_to
+    from striate.create.styled import Styled
 
     if options.painter:
         painter = load_painter(options.painter, options.device)
@@ -97,17 +98,20 @@ def network(options: argparse.Namespace, shown: list[tuple[str, Tensor]]) -> lis
             task=TASK, architecture="fast_style", arguments=made.arguments, classes=[], preprocess=AS_IT_IS
         )
         painter = Painter(made, card, options.device)
-    seen = scaled_to(as_float(photograph("astronaut")), options.size)
-    side: Callable[[], float] = lambda: 1000 * painter.paint(seen).seconds  # noqa: E731
+
+    def painted(photo: str, style: str) -> Styled:
+        """By a network for any style: in this one."""
+        looks = [as_float(F.pil_to_tensor(DRAWN[style]()))] if painter.needs_style else []
+        return painter.paint(scaled_to(as_float(photograph(photo)), options.size), looks, [1.0] * len(looks))
+
+    side: Callable[[], float] = lambda: 1000 * painted("astronaut", "strokes").seconds  # noqa: E731
     figures = interleave({"striate": side}, options.pairs, warmup=3)
     facts = {
         "weights": options.painter or "random",
         "parameters": sum(parameter.numel() for parameter in painter.network.parameters()),
         "milliseconds allowed": MOST_MILLISECONDS,
     }
-    for name in PHOTO_FOR.values():
-        photo = scaled_to(as_float(photograph(name)), options.size)
-        shown.append((f"{name}, network, {painter.name}", painter.paint(photo).image))
+    shown += [(f"{photo}, network, {painter.name}", painted(photo, style).image) for style, photo in PHOTO_FOR.items()]
     ok = median(figures["striate"]) < MOST_MILLISECONDS
     return [Comparison("ms", figures, higher_is_better=False, facts=facts, case="network", ok=ok)]
 

@@ -314,7 +314,7 @@ def innermost(folder: Path, name: str) -> Path:
 @pytest.mark.slow
 def test_classification_of_real_digits(shared_data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(classify, "COUNT", 6_000)
-    monkeypatch.setattr(classify, "EPOCHS", 2)
+    monkeypatch.setattr(classify, "EPOCHS", 4)
     found = classify.trained(innermost(shared_data("mnist"), "mnist"), Known(tmp_path))
     assert found["accuracy"] > 0.93
     assert sum(map(sum, found["confusion"])) == 5_001
