@@ -36,12 +36,14 @@ class Model:
         card: what the model file says of itself.
         task: turns outputs into results.
         device: where it computes.
+        name: of the run or file that it was loaded from; otherwise its architecture.
     """
 
     def __init__(self, module: nn.Module, card: ModelCard, device: str = "auto") -> None:
         self.card = card
         self.task = create_task(card.task, classes=card.classes, **card.task_arguments)
         self.device = pick_device(device)
+        self.name = card.architecture
         self.module = module.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = nn.Sequential(Normalize(card.preprocess), self.module).eval().to(self.device)
 
@@ -60,7 +62,9 @@ class Model:
                 f"{path}: its weights do not fit {card.architecture}: {'; '.join(problems)}. Made by another version?"
             )
         module.load_state_dict(weights)
-        return cls(module, card, device)
+        model = cls(module, card, device)
+        model.name = path.resolve().parent.name if path.name == "model.safetensors" else path.stem
+        return model
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write weights and card as one `.safetensors`.

@@ -43,7 +43,7 @@ def test_one_page_by_default_and_never_over_another(capsys, model: str, photo: s
     code, out, err = striate(capsys, model, photo)
     page = Path("runs/explain/pets-gradcam.html")
     assert code == 0
-    assert "Grad-CAM of resnet20_cifar" in out
+    assert "Grad-CAM of pets" in out
     assert "cat.png: The model says:" in out
     assert f"wrote {page}" in err
     assert err.strip().splitlines()[-1] == f"next: striate explain {model} cat.png --how sanity"
@@ -81,7 +81,19 @@ def test_one_named_page(capsys, model: str, photo: str):
         (["MODEL"], 2, "gradcam needs pictures"),
         (["MODEL", "cat.png", "--layer", "layer9"], 2, "Did you mean"),
         (["MODEL", "cat.png", "--label", "rigth"], 2, 'Did you mean "right"'),
-        (["MODEL", "cat.png", "--steps", "0"], 2, "steps"),
+        (["MODEL", "cat.png", "--how", "occlusion", "--steps", "0"], 2, "steps"),
+        (
+            ["MODEL", "cat.png", "--epsilon", "0.5"],
+            2,
+            "epsilon changes nothing in gradcam: it is for adversary, epsilons",
+        ),
+        (["MODEL", "cat.png", "--how", "adversary", "--epsilon", "0.001"], 2, "no pixel"),
+        (["MODEL", "digits", "--how", "gradcam", "top"], 2, "digits:test"),
+        (
+            ["MODEL", "cat.png", "--how", "gradcam", "top", "--layer", "nix"],
+            2,
+            "there are stem, layer1, layer2, layer3",
+        ),
         (["MODEL", "no.png"], 4, "no.png"),
         (["MODEL", "cat.png", "--how", "gradcam", "filters", "--out", "one.html"], 2, "folder"),
         (["MODEL", "cat.png", "--out", "cat.png"], 2, "cat.png"),

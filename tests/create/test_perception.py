@@ -13,8 +13,9 @@ from torchvision.models import squeezenet1_0
 from torchvision.models.vgg import cfgs, make_layers
 
 from striate.backbones import create_model
+from striate.backbones.layer_names import layer_names
 from striate.config import Preprocess
-from striate.create.perception import BORDER, Perception, default_layers, layer_names
+from striate.create.perception import BORDER, Perception, default_layers
 from striate.errors import UsageError
 
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in (PREPROCESS.mean, PREPROCESS.std))

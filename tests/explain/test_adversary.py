@@ -47,7 +47,8 @@ def grey(level: int) -> Tensor:
 @pytest.mark.parametrize(("level", "needed"), [(128, 1), (127, 1), (129, 2), (131, 4), (120, 8), (140, None)])
 @pytest.mark.parametrize("steps", [None, 10])
 def test_the_weakest_noise_that_changes_the_answer_is_found(level: int, needed: int | None, steps: int | None):
-    found = brightness_model().explain([grey(level)], "adversary", steps=steps).values["adversaries"][0]
+    options = {} if steps is None else {"steps": steps, "attack": "pgd"}
+    found = brightness_model().explain([grey(level)], "adversary", **options).values["adversaries"][0]
     assert found.succeeded is (needed is not None)
     assert found.epsilon == pytest.approx((needed or 8) / 255)
     towards = -1 if level > 127 else 1
@@ -97,7 +98,7 @@ def test_the_page_tells_before_and_after(tmp_path: Path):
 
 def test_what_cannot_be_is_told_in_one_line(tmp_path: Path):
     model = brightness_model()
-    with pytest.raises(UsageError, match=r'label "lihgt" is not a class of this model\. Did you mean "light"'):
+    with pytest.raises(UsageError, match=r'no class is called "lihgt"\. Did you mean "light"'):
         explain(model, [grey(1)], "adversary", label="lihgt")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"none of the pictures .*broken\.png"):
@@ -105,8 +106,32 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path: Path):
     preprocess = Preprocess(size=(16, 16), channels=1, mean=(0.0,), std=(1.0,))
     scores = ModelCard(task="score", architecture="x", classes=["1", "2"], preprocess=preprocess)
     for how in ("adversary", "epsilons"):
-        with pytest.raises(UsageError, match=f"{how} attacks classifiers; this model's task is score"):
+        with pytest.raises(UsageError, match=f"{how} is for classifiers; this model's task is score"):
             explain(Model(Brightness(), scores, device="cpu"), [grey(1)], how)
+
+
+def test_options_of_attacks_are_checked():
+    model = brightness_model()
+    with pytest.raises(UsageError, match="ask for attack pgd"):
+        explain(model, [grey(1)], "adversary", steps=5)
+    with pytest.raises(UsageError, match="attack must be fgsm or pgd"):
+        explain(model, [grey(1)], "adversary", attack="cw")
+    with pytest.raises(UsageError, match="no pixel would change"):
+        explain(model, [grey(1)], "adversary", epsilon=0.003)
+    with pytest.raises(UsageError, match="towards one class"):
+        explain(model, [grey(1)], "adversary", label=["dark", "light"])
+    assert explain(model, [grey(130)], "adversary", label=0).values["results"][0]["after"]["label"] == "dark"
+    found = explain(model, [grey(130)], "adversary", attack="pgd")
+    assert "PGD, 10 steps" in found.facts["attack"]
+
+
+def test_strengths_are_whole_grey_levels():
+    model, samples = brightness_model(), [Sample(grey(128), 1, "a")]
+    assert explain(model, samples, "epsilons", epsilon=0.3).sections[0].tables[0].columns[:3] == (
+        *("attack", "undisturbed", "ε 9/255"),
+    )
+    found = explain(model, samples, "epsilons", epsilon=3 / 255).values["epsilons"]
+    assert found == pytest.approx([0, 1 / 255, 2 / 255, 3 / 255])
 
 
 def test_epsilons_of_a_model_whose_tipping_point_is_known():
@@ -130,7 +155,11 @@ def test_without_labels_the_models_own_answers_are_the_truth(tmp_path: Path):
     found = explain(brightness_model(), tmp_path, "epsilons", epsilon=0.2)
     assert found.values["fgsm"][0] == found.values["pgd"][0] == 1
     assert found.values["fgsm"][1:] == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25])
-    assert "its own answers are the truth" in found.values["truth"]
+    text = found.sections[0].text
+    assert text.startswith("Without labels that the model knows: the share of answers that stay the same.")
+    assert "100.0 % are answered as undisturbed" in text
+    assert "rightly" not in found.to_html()
+    assert found.title == "Answers of brightness under attack"
     assert "broken.png" in found.notes[0]
     with pytest.raises(DataError, match="no such file"):
         explain(brightness_model(), tmp_path / "nowhere", "epsilons")
@@ -153,6 +182,8 @@ def test_adversaries_of_one_network_on_another(digits: tuple[Path, Path]):
     assert everything["fgsm"][0] == pytest.approx(model.evaluate("digits:test")["accuracy"])
     assert everything["count"] == len(model.evaluate("digits:test").samples)
     assert found["fgsm"][0] == found["pgd"][0]
+    page = model.explain("digits:test", "epsilons", other=str(digits[1]), limit=8, steps=1)
+    assert [row[0] for row in page.sections[0].tables[0].rows][2:] == ["FGSM on second", "PGD, 1 steps on second"]
     assert found["pgd"][8] <= found["fgsm"][8] < 0.1
     assert found["transfer_fgsm"][0] == pytest.approx(other.evaluate("digits:test")["accuracy"], abs=0.1)
     # they harm the one that they were not made for, but less
@@ -170,7 +201,7 @@ def test_squeezenet_is_fooled_by_two_grey_levels(shared_file, shared_data):
     """Published: ImageNet networks without defence fall to a few 1/255 (Kurakin et al. 2017, figure 2)."""
     model = striate.load(shared_file("squeezenet1_0-imagenet.safetensors"), device="cpu")
     photos = sorted(shared_data("imagenet-samples").rglob("*.JPEG"))[10:13]
-    found = model.explain(photos, "adversary", epsilon=2 / 255, steps=5).values["adversaries"]
+    found = model.explain(photos, "adversary", epsilon=2 / 255, attack="pgd", steps=5).values["adversaries"]
     assert sum(one.succeeded for one in found) >= 2
     for one in found:
         assert (one.adversary.int() - one.picture.int()).abs().max() <= 2

@@ -18,7 +18,10 @@ from torch.nn import functional as F
 from striate.config import Preprocess
 from striate.data.transforms import eval_transform
 from striate.errors import DataError, UsageError
+from striate.explain import METHODS
 from striate.explain.attribution import (
+    averaged,
+    falls,
     grad_cam,
     gradient,
     guided_backpropagation,
@@ -28,6 +31,7 @@ from striate.explain.attribution import (
     occlusion,
     smooth_gradient,
 )
+from striate.explain.attribution_pages import extremes
 from striate.explain.explanation import Request
 from striate.explain.layers import backbone_in, find_layer, readable_copy
 from striate.explain.overlay import heat, on_picture, was_seen
@@ -151,6 +155,25 @@ def test_occlusion_is_that_of_a_loop(network: Modules, images: Tensor, window: i
     torch.testing.assert_close(found, falls / counts, **CLOSE)
 
 
+def test_occlusion_tells_the_extremes_of_single_squares_and_agrees_with_captum(network: Modules, images: Tensor):
+    alone = falls(network, images, second, 4, 2)
+    assert alone.shape == (2, 5, 4)
+    whole = second(network(images)).detach()
+    covered = images.clone()
+    covered[:, :, 2:6, 6:10] = 0
+    torch.testing.assert_close(alone[:, 1, 3], whole - second(network(covered)).detach(), **CLOSE)
+    expected = captum.Occlusion(network).attribute(images, (3, 4, 4), (3, 2, 2), baselines=0, target=1)
+    torch.testing.assert_close(averaged(alone, (12, 10), 4, 2), expected[:, 0], **CLOSE)
+
+    found = model_of(Sides()).explain(picture(20, 40), "occlusion", steps=6)
+    (squares,), (maps,) = found.values["squares"], found.values["maps"]
+    assert squares.max() > maps.max()  # overlapping squares are averaged
+    assert f"One square alone costs {squares.max():.2f} of" in found.to_html()
+    assert extremes(torch.tensor([0.5, 1.0]), 2.0) == "One square alone costs 1.00 of 2.00, none raises it."
+    assert extremes(torch.tensor([-0.5, 1.0]), 2.0) == "One square alone costs 1.00 of 2.00, another raises it by 0.50."
+    assert extremes(torch.tensor([-0.5, -0.1]), 2.0) == "No square lowers it; one raises it by 0.50."
+
+
 def test_smooth_gradient_is_a_mean_of_noisy_ones_and_a_function_of_the_seed(network: Modules, images: Tensor):
     noise = 0.2 * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))[:, None, None, None]
     generator = torch.Generator().manual_seed(5)
@@ -193,7 +216,8 @@ def test_the_users_model_stays_as_it_was():
     flags = {name: layer.inplace for name, layer in model.module.named_modules() if hasattr(layer, "inplace")}
     weights = {name: values.clone() for name, values in model.module.state_dict().items()}
     for how in ("gradcam", "guided", "integrated", "occlusion", "saliency", "sanity", "features", "filters"):
-        model.explain(picture(), how, steps=2, layer="stem")
+        options = {name: value for name, value in (("steps", 2), ("layer", "stem")) if name in METHODS[how].takes}
+        model.explain(picture(), how, **options)
     assert {name: layer.inplace for name, layer in model.module.named_modules() if hasattr(layer, "inplace")} == flags
     assert any(flags.values())
     assert all(torch.equal(values, weights[name]) for name, values in model.module.state_dict().items())
@@ -204,14 +228,15 @@ def test_the_users_model_stays_as_it_was():
 
 @pytest.mark.parametrize("how", ["saliency", "integrated", "occlusion", "guided"])
 def test_maps_lie_where_the_reason_is(how: str):
-    found = model_of(Sides()).explain(picture(20, 40), how, steps=8)
+    steps = {} if how == "guided" else {"steps": 8}
+    found = model_of(Sides()).explain(picture(20, 40), how, **steps)
     (values,) = found.values["maps"]
     assert values.shape == (20, 40)
     assert found.values["labels"] == ["left"]
     # the left half is bright and speaks for left; the right one is dark, which does so too
     assert values[:, 2:18].mean() > 0
     assert values[:, 22:38].mean() > (0 if how != "guided" else -1)
-    other = model_of(Sides()).explain(picture(20, 40), how, steps=8, label="right").values["maps"][0]
+    other = model_of(Sides()).explain(picture(20, 40), how, label="right", **steps).values["maps"][0]
     if how in ("integrated", "occlusion"):
         torch.testing.assert_close(other, -values, rtol=1e-4, atol=1e-5)
 
@@ -317,6 +342,57 @@ def test_the_deepest_maps_are_of_the_last_stage_that_has_places():
         flat.explain(picture())
 
 
+def test_maps_of_few_places_are_left_for_finer_ones_or_told():
+    """Of 16 pixels ResNet-20 makes maps of 16, 8 and 4 places; of 8 pixels the last has two and is passed over."""
+    for size, expected in ((16, "layer3"), (8, "layer2")):
+        model = zoo_model(size=size)
+        assert model.explain(picture()).values["layers"] == [expected]
+    found = model.explain(picture(), layer="layer3")
+    assert found.notes[0] == "layer3 has only 2 x 2 places; try --layer layer2"
+    assert not model.explain(picture()).notes
+    tiny = zoo_model(size=2).explain(picture())
+    assert tiny.values["layers"] == ["stem"]
+    assert "only 2 x 2 places" in tiny.notes[0]
+    assert "try" not in tiny.notes[0]
+
+
+def test_what_a_detector_does_not_report_is_called_a_candidate():
+    model = zoo_model("detect", "fcos", 64)
+    model.task.thresholds = [1.0, 1.0]
+    found = model.explain(picture(64, 64), label="right")
+    assert "The model reports no right here" in found.sections[0].text
+    assert "HiResCAM is Grad-CAM" in found.notes[0]
+    model.task.thresholds = [0.0, 0.0]
+    assert "The model says: 1 right" in model.explain(picture(64, 64), label="right").sections[0].text
+
+
+def test_classes_by_name_by_index_and_several():
+    model = model_of(Sides())
+    by_name = model.explain(picture(), "occlusion", label="right")
+    for label in (1, [1], ["right"]):
+        found = model.explain(picture(), "occlusion", label=label)
+        assert found.values["labels"] == ["right"]
+        assert torch.equal(found.values["maps"][0], by_name.values["maps"][0])
+    assert model.explain(picture(), "occlusion", label=["right", 0]).values["labels"] == ["left"]  # the stronger
+    for wrong, said in (
+        (2, "no class has the index 2"),
+        (-1, "index -1"),
+        (1.5, "label must be"),
+        ([], "label must be"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            model.explain(picture(), label=wrong)
+
+
+def test_progress_is_told_picture_by_picture():
+    for how in ("gradcam", "guided", "saliency", "integrated", "occlusion"):
+        told: list[str] = []
+        options = {"steps": 2} if "steps" in METHODS[how].takes else {}
+        model_of(Sides()).explain([picture(), picture()], how, layer=None, say=told.append, **options)
+        assert len(told) == 2
+        assert told[1].endswith("(2 of 2)")
+
+
 def test_small_objects_are_explained_by_finer_maps():
     subject = Subject.of(zoo_model("detect", "fcos", 64))
     (one,), _ = look_at(subject, Request(picture(64, 64)))
@@ -360,7 +436,7 @@ def test_wrong_names_are_told_with_a_suggestion():
         ({"label": "lef"}, 'Did you mean "left"'),
         ({"layer": "layer4"}, 'Did you mean "layer'),
         ({"how": "gradcem"}, 'Did you mean "gradcam"'),
-        ({"steps": 0}, "steps must be"),
+        ({"how": "occlusion", "steps": 0}, "steps must be"),
         ({"limit": -1}, "limit must be"),
         ({"lable": "left"}, 'Did you mean "label"'),
     ):

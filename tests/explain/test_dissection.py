@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,10 @@ def test_counted_by_hand():
     found = dissect(network, "1", lambda: views, ("a", "b", "c"), 7, quantile=0.02)
     maps = torch.stack([network(view.image[None])[0] for view in views]).detach()  # [7, 70, 12, 12]
     values = np.sort(maps.transpose(0, 1).flatten(1).numpy(), axis=1)[:, ::-1]
-    thresholds = values[:, int(0.02 * values.shape[1])]
+    rank = int(0.02 * values.shape[1])
+    thresholds = values[:, rank].copy()
+    for unit in np.flatnonzero(values[:, rank - 1] == 0):  # seldom above 0: half of the least that is
+        thresholds[unit] = min(value for value in values[unit] if value > 0) / 2
     np.testing.assert_array_equal(found.thresholds.numpy(), thresholds)
     np.testing.assert_array_equal(found.peaks.numpy(), maps.amax((2, 3)).numpy())
 
@@ -54,6 +59,7 @@ def test_counted_by_hand():
             assert float(found.iou[unit, concept]) == pytest.approx(both / union, abs=2e-3)
     shares = torch.stack([view.masks[:, view.known].sum(1) for view in views]).sum(0) / (7 * 21 * 24)
     assert torch.allclose(found.shares, shares.float())
+    assert bool((found.iou <= found.possible() + 1e-6).all())
 
 
 def test_a_detector_is_found_and_named():
@@ -103,6 +109,22 @@ def test_a_unit_that_is_never_excited_detects_nothing():
     assert not found.detectors()
 
 
+def test_a_unit_that_is_seldom_excited_keeps_its_area():
+    """Of 2 × 100 cells one is above 0; enlarged, what is above 0 would be four cells, 1600 pixels."""
+    network = nn.Sequential(nn.AvgPool2d(20), nn.ReLU())
+    views = []
+    for value in (1.0, 0.0):
+        image = torch.zeros(1, 200, 200)
+        image[0, 40:60, 80:100] = value
+        views.append(View(image, image > 0.5, torch.ones(200, 200, dtype=torch.bool)))
+    found = dissect(network, "1", lambda: views, ("square",), 2, quantile=0.02)
+    assert found.above == 4
+    assert found.thresholds.tolist() == [0.5]
+    area = 4 * 20**2 * (1 - math.log(2)) / 2  # where (1 - x)(1 - y) > 1/2, on all four sides
+    assert float(found.areas) * 2 * 200**2 == pytest.approx(area, rel=0.03)
+    assert float(found.iou) == pytest.approx(area / 20**2, rel=0.03)
+
+
 def test_no_pictures():
     with pytest.raises(UsageError, match="no pictures"):
         dissect(nn.Sequential(nn.Identity()), "0", list, ("a",), 0)
@@ -111,7 +133,7 @@ def test_no_pictures():
 def test_varied_takes_each_concept_in_turn():
     iou = torch.tensor([[0.3, 0.0], [0.2, 0.0], [0.0, 0.1], [0.01, 0.0]])
     nothing = torch.zeros(0)
-    found = Dissection(("a", "b"), iou, nothing, nothing, nothing, None)
+    found = Dissection(("a", "b"), iou, nothing, nothing, nothing, None, nothing, 0)
     assert found.varied(3) == [0, 2, 1]
     assert [unit for unit, *_ in found.detectors()] == [0, 1, 2]
     assert found.counts() == {"a": 2, "b": 1}

@@ -31,6 +31,9 @@ def test_page_of_the_shapes():
     page = found.to_html()
     assert page.count("data:image/webp") == 8
     assert "circle" in page
+    for row in found.sections[0].tables[0].rows:
+        assert row[6] >= max(row[3], row[4]) - 1e-6  # what is possible is never surpassed, not even by random weights
+    assert "6 pictures are few: a unit is judged by its 7 strongest places" in found.notes[1]
     with pytest.raises(UsageError, match="layer1 has units 0 to 63"):
         explain_dissect(model, Request("shapes:val", limit=2, layer="layer1", units=(99,)))
 

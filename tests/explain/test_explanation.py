@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import re
 import subprocess
@@ -46,11 +47,24 @@ def test_a_page_is_written_once_and_asks_for_nothing(tmp_path: Path):
     assert "Occlusion of small" in page
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page)
     assert "Model(small" in page
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match=r"exists already.*overwrite=True"):
         found.save(path)
     found.save(path, overwrite=True)
     with pytest.raises(UsageError, match=r"\.html"):
         found.save(tmp_path / "page.pdf")
+
+
+def test_a_notebook_gets_the_page_and_a_terminal_one_line(monkeypatch, tmp_path: Path):
+    found = model_of(Sides()).explain(picture(), "occlusion", steps=2)
+    assert repr(found) == "Explanation(Occlusion of small: picture; values sources, labels, evidence, maps, squares)"
+    frame = found._repr_html_()
+    assert frame.startswith("<iframe srcdoc=")
+    assert html.unescape(frame.split('"')[1]) == found.to_html()
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found.show()
+    assert next(tmp_path.iterdir()).as_uri() == opened[0]
 
 
 def test_names_are_escaped():

@@ -112,6 +112,7 @@ def test_the_rise_is_the_mean_over_lines_and_sides():
     found = landscape(torch.zeros(21, 21, dtype=torch.float64))
     assert found.nearest(0.52) == pytest.approx(0.5)
     assert found.rise(0.52) == pytest.approx(0.25)
+    assert found.nearest(0.001) == pytest.approx(0.1)  # there is no rise at the centre itself
 
 
 def test_eigenvalues_are_those_of_the_whole_hessian():
@@ -182,7 +183,9 @@ def test_two_networks_on_one_page(digits: list[Path]):
     model, other = (striate.load(run, device="cpu") for run in digits)
     said: list[str] = []
     found = model.explain("digits:test", "landscape", other=str(digits[1]), steps=4, limit=48, say=said.append)
-    assert found.values["names"] == [model.card.architecture, other.card.architecture]
+    assert found.values["names"] == ["run0", "run1"]
+    rows = [row[0] for row in found.sections[0].tables[0].rows]
+    assert rows[1:3] == ["mean rise of the loss at distance 0.5", "share of the inner square that is not convex"]
     one, two = found.values["landscapes"]
     assert one.surface.shape == (5, 5)
     again = other.explain("digits:test", "landscape", steps=5, limit=48).values["landscapes"][0]

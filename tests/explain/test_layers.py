@@ -6,7 +6,16 @@ from torch import nn
 
 from striate.backbones import create_model
 from striate.errors import UsageError
-from striate.explain.layers import check_units, place_of, read_maps, readable_copy, spread, stage_layers
+from striate.explain.layers import (
+    check_units,
+    find_layer,
+    layers_of,
+    place_of,
+    read_maps,
+    readable_copy,
+    spread,
+    stage_layers,
+)
 
 
 def test_maps_before_an_activation_that_works_in_place():
@@ -42,6 +51,17 @@ def test_stages_of_a_backbone_and_of_what_holds_one():
     assert stage_layers(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU())) == ["0"]
     with pytest.raises(UsageError, match="no layer with maps"):
         stage_layers(nn.Linear(2, 2))
+
+
+def test_layers_are_called_as_papers_call_them():
+    network = create_model("squeezenet1_0", num_classes=4)
+    assert list(layers_of(network)) == ["conv1", *(f"fire{number}" for number in range(2, 10))]
+    holder = nn.ModuleDict({"body": network})
+    assert find_layer(holder, "fire5") is network.features[7]
+    assert find_layer(holder, "body.features.7") is network.features[7]
+    assert find_layer(create_model("vgg16", num_classes=2), "conv4_2") is not None
+    with pytest.raises(UsageError, match=r'no layer "fire1"; there are conv1, fire2, fire3, .*Did you mean "fire'):
+        find_layer(network, "fire1")
 
 
 def test_spread():

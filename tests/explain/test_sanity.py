@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from striate.errors import UsageError
 from striate.explain.explanation import Request
-from striate.explain.faithfulness import CELLS, STEPS, curves, curves_of, order_of
-from striate.explain.sanity import cascade, mean_ranks, randomise, rank_correlation, top_down
+from striate.explain.faithfulness import CELLS, STEPS, Curves, curves, curves_of, order_of
+from striate.explain.sanity import cascade, faithfulness_section, mean_ranks, randomise, rank_correlation, top_down
 from striate.explain.subject import Subject, look_at
 
 
@@ -115,7 +115,22 @@ def test_explain_sanity_gives_both_tests():
     )
     assert any("made random: layer2" in line for line in told)
     assert [section.title for section in found.sections] == ["Layers made random", "Parts taken away"]
-    assert "<svg" in found.to_html()
+    page = found.to_html()
+    assert "<svg" in page
+    assert "1 picture. From the left" in page
+    assert "the mean of 3 orders of each" in page
+
+
+def test_insertion_that_tells_nothing_is_not_ranked():
+    falling, low = torch.linspace(1, 0, STEPS + 1), torch.full((STEPS + 1,), 0.2)
+    flat = torch.linspace(0.95, 1, STEPS + 1)
+    section = faithfulness_section({"a": Curves(falling, flat), "Grad-CAM": Curves(low, flat - 0.03)}, 2)
+    assert "insertion says nothing of any method" in section.text
+    assert [row[0] for row in section.tables[0].rows] == ["Grad-CAM", "a"]
+    rising = Curves(falling, torch.linspace(0, 1, STEPS + 1))
+    section = faithfulness_section({"a": rising, "Grad-CAM": Curves(low, rising.insertion / 9)}, 2)
+    assert "says nothing" not in section.text
+    assert [row[0] for row in section.tables[0].rows] == ["a", "Grad-CAM"]
 
 
 @pytest.mark.slow
@@ -126,7 +141,7 @@ def test_detectors_have_curves_too():
 
 
 def test_answers_without_confidence_are_refused():
-    with pytest.raises(UsageError, match="how sure"):
+    with pytest.raises(UsageError, match="sanity is for classifiers and detectors; this model's task is keypoints"):
         zoo_model("keypoints", "soft/resnet18", 64).explain(picture(), "sanity")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -28,6 +28,7 @@ def explain(
     units: Numbers = None,
     limit: int | None = None,
     epsilon: float | None = None,
+    attack: Literal["fgsm", "pgd"] | None = None,
     steps: int | None = None,
     other: str | None = None,
     seed: int = 0,
@@ -46,19 +47,22 @@ def explain(
     sources
         Pictures as for predict, or a data set as for train (--list says which is wanted).
     label
-        The class to explain; the one that the model answers if none is named.
+        The class to explain, the one that the model answers if none is named; of adversary the class to reach, any
+        other than the model's answer if none is named.
     layer
-        A layer by its name in the state dict, or a stage of the backbone.
+        A stage of the backbone (layer3), a layer by its name in papers (fire5) or in the state dict (features.3).
     units
         Channels of the layer.
     limit
         Look at this many pictures at most.
     epsilon
-        Strength of an adversary, of pixels in 0..1.
+        Strength of an adversary, of pixels in 0..1, at least a grey level (1/255 = 0.004).
+    attack
+        Of adversary: fgsm, one step (the default), or pgd, several.
     steps
-        Of whatever repeats: integrals, places of the covering square, attacks, grids.
+        Of whatever repeats: integrals, places of the covering square, PGD, grids.
     other
-        A second model, to compare with or to attack with.
+        A second model, to compare with or to show the adversaries to.
     seed
         Of everything random.
     out
@@ -73,7 +77,7 @@ def explain(
         Replace pages that exist.
     """
     from striate.errors import UsageError
-    from striate.explain import check
+    from striate.explain import check, check_model
 
     if shows_list:
         from striate.cli.terminal import print_table
@@ -83,15 +87,17 @@ def explain(
     if model is None:
         raise UsageError("explain which model? Name a model file or the folder of a run; --list shows what there is")
     ways = [*dict.fromkeys(how or ["gradcam"])]
+    options: dict[str, Any] = {"label": label, "layer": layer, "units": units, "limit": limit, "epsilon": epsilon}
+    options |= {"attack": attack, "steps": steps, "other": other, "seed": seed}
+    check(ways, sources, options)
     for way in ways:
-        check(way, bool(sources))
+        _given(way, sources)
     targets = _targets(model, ways, out, overwrite)
 
     from striate.cli.predict import find_model
     from striate.cli.terminal import print_json, say, wrote
     from striate.model import Model
 
-    options = {"label": label, "layer": layer, "units": units, "limit": limit, "epsilon": epsilon, "steps": steps}
     said: dict[str, None] = {}  # several ways look at the same pictures, and say the same of them
 
     def say_once(line: str) -> None:
@@ -99,12 +105,13 @@ def explain(
             said[line] = None
             say(line)
 
-    options |= {"other": other, "seed": seed, "say": say_once}
     loaded = Model.load(find_model(model), device)
+    check_model(loaded, ways, options)
     found: dict[str, Any] = {}
     for way in ways:  # each page is told as soon as it is there: the next one may fail
-        explanation = loaded.explain(_given(way, sources), way, **options)
-        explanation.commands[:] = [_command(model, sources, way, options)]
+        own = {name: value for name, value in options.items() if name in (*METHODS[way].takes, "seed")}
+        explanation = loaded.explain(_given(way, sources), way, say=say_once, **own)
+        explanation.commands[:] = [_command(model, sources, way, own)]
         wrote([explanation.save(targets[way], overwrite)])
         found[way] = _told(explanation, targets[way])
         if not json:
@@ -188,7 +195,8 @@ def _print(explanation: Explanation) -> None:
     out.print(explanation.title, markup=False, style="bold")
     for section in explanation.sections:
         first = section.text.partition("\n\n")[0]
-        out.print(f"{section.title}: {first}" if first else section.title, markup=False)
+        if first:
+            out.print(f"{section.title}: {first}", markup=False)
         for table in section.tables:
             if len(table.rows) <= 24:
                 rows = [
@@ -202,7 +210,7 @@ def _command(model: Path, sources: tuple[str, ...], way: str, options: dict[str,
     named = () if METHODS[way].needs == "network" else sources
     words = ["striate", "explain", str(model), *named, "--how", way]
     for name, value in options.items():
-        if name == "say" or value is None or (name, value) == ("seed", 0):
+        if value is None or (name, value) == ("seed", 0):
             continue
         words += [f"--{name}", *(str(one) for one in (value if isinstance(value, list | tuple) else [value]))]
     return shlex.join(words)

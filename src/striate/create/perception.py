@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from striate.backbones import Backbone
-from striate.backbones.squeezenet import Fire, SqueezeNet
+from striate.backbones.layer_names import layer_names
+from striate.backbones.squeezenet import SqueezeNet
 from striate.backbones.vgg import VGG
 from striate.config import Preprocess
 from striate.errors import UsageError, did_you_mean
@@ -118,24 +119,6 @@ def default_layers(backbone: Backbone) -> Layers:
     stages = [name for name, stage in backbone.pyramid.items() if stage.reduction <= 16]
     half = [name for name in stages if backbone.pyramid[name].reduction <= 8]
     return Layers({name: 1 / len(stages) for name in stages}, (half[-1],))
-
-
-def layer_names(backbone: Backbone) -> dict[str, str]:
-    """Names that people use -> modules of the state dict. A convolution stands for the rectifier behind it: in the
-    paper's Caffe network that overwrites it."""
-    names = {stage: layers[-1] for stage, layers in backbone.stage_layers.items()}
-    if isinstance(backbone, VGG):
-        block, number = 1, 0
-        for index, layer in enumerate(backbone.features):
-            if isinstance(layer, nn.ReLU):
-                number += 1
-                names[f"conv{block}_{number}"] = f"features.{index}"
-            elif not isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.LocalResponseNorm):
-                block, number = block + 1, 0
-    if isinstance(backbone, SqueezeNet):
-        fires = (index for index, layer in enumerate(backbone.features) if isinstance(layer, Fire))
-        names |= {f"fire{number}": f"features.{index}" for number, index in enumerate(fires, start=2)}
-    return names
 
 
 def module_of(backbone: Backbone, name: str) -> str:

@@ -5,43 +5,108 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from striate.explain.explanation import Explanation
 
 
 class Method(NamedTuple):
     """One way of explaining. `function` is `module:function` of this folder, imported when it is asked for; it takes
-    the model and a Request and gives an Explanation."""
+    the model and a Request and gives an Explanation.
+
+    Attributes:
+        takes: which fields of the Request it reads, besides `sources`, `seed` and `say`.
+        results: names of the results that the model must give for it; none: any.
+    """
 
     function: str
     needs: Literal["network", "pictures", "data"]
     about: str
+    takes: tuple[str, ...]
+    results: tuple[str, ...] = ()
 
 
 # a new explanation: its file, and its line here
 METHODS: dict[str, Method] = {
-    "gradcam": Method("attribution_pages:explain_gradcam", "pictures", "which regions speak for a class (Grad-CAM)"),
-    "guided": Method(
-        "attribution_pages:explain_guided", "pictures", "guided backpropagation, and with Grad-CAM's regions"
+    "gradcam": Method(
+        "attribution_pages:explain_gradcam",
+        "pictures",
+        "which regions speak for a class (Grad-CAM)",
+        ("label", "layer", "limit"),
     ),
-    "integrated": Method("attribution_pages:explain_integrated", "pictures", "integrated gradients"),
+    "guided": Method(
+        "attribution_pages:explain_guided",
+        "pictures",
+        "guided backpropagation, and with Grad-CAM's regions",
+        ("label", "layer", "limit"),
+    ),
+    "integrated": Method(
+        "attribution_pages:explain_integrated", "pictures", "integrated gradients", ("label", "limit", "steps")
+    ),
     "occlusion": Method(
-        "attribution_pages:explain_occlusion", "pictures", "how the score falls where a patch is covered"
+        "attribution_pages:explain_occlusion",
+        "pictures",
+        "how the score falls where a patch is covered",
+        ("label", "limit", "steps"),
     ),
     "saliency": Method(
-        "attribution_pages:explain_saliency", "pictures", "the gradient, the mean of noisy copies (SmoothGrad)"
+        "attribution_pages:explain_saliency",
+        "pictures",
+        "the gradient, the mean of noisy copies (SmoothGrad)",
+        ("label", "limit", "steps"),
     ),
-    "sanity": Method("sanity:explain_sanity", "pictures", "are the explanations themselves to be believed?"),
-    "filters": Method("filters:explain_filters", "network", "the filters of the first layer"),
-    "features": Method("filters:explain_features", "pictures", "feature maps, layer by layer"),
-    "top": Method("top_activations:explain_top", "data", "the crops that most excite a unit"),
-    "deconvnet": Method("deconvnet:explain_deconvnet", "data", "the top crops, each projected back to pixels"),
-    "maximize": Method("maximization:explain_maximize", "network", "a picture made to excite a unit or class"),
-    "dissect": Method("dissection_page:explain_dissect", "data", "units matched with concepts of segmented pictures"),
-    "landscape": Method("landscape:explain_landscape", "data", "the loss around the weights, filter-normalised"),
-    "adversary": Method("adversary:explain_adversary", "pictures", "noise nobody sees that changes the answer"),
-    "epsilons": Method("epsilons:explain_epsilons", "data", "accuracy under FGSM and PGD against their strength"),
+    "sanity": Method(
+        "sanity:explain_sanity",
+        "pictures",
+        "are the explanations themselves to be believed?",
+        ("label", "layer", "limit"),
+        ("Classification", "Detections"),
+    ),
+    "filters": Method("filters:explain_filters", "network", "the filters of the first layer", ("layer", "units")),
+    "features": Method(
+        "filters:explain_features", "pictures", "feature maps, layer by layer", ("layer", "units", "limit")
+    ),
+    "top": Method(
+        "top_activations:explain_top", "data", "the crops that most excite a unit", ("layer", "units", "limit")
+    ),
+    "deconvnet": Method(
+        "deconvnet:explain_deconvnet",
+        "data",
+        "the top crops, each projected back to pixels",
+        ("layer", "units", "limit"),
+    ),
+    "maximize": Method(
+        "maximization:explain_maximize",
+        "network",
+        "a picture made to excite a unit or class",
+        ("label", "layer", "units", "steps"),
+    ),
+    "dissect": Method(
+        "dissection_page:explain_dissect",
+        "data",
+        "units matched with concepts of segmented pictures",
+        ("layer", "units", "limit"),
+    ),
+    "landscape": Method(
+        "landscape:explain_landscape",
+        "data",
+        "the loss around the weights, filter-normalised",
+        ("limit", "steps", "other"),
+    ),
+    "adversary": Method(
+        "adversary:explain_adversary",
+        "pictures",
+        "noise nobody sees that changes the answer",
+        ("label", "limit", "epsilon", "steps", "attack"),
+        ("Classification",),
+    ),
+    "epsilons": Method(
+        "epsilons:explain_epsilons",
+        "data",
+        "accuracy under FGSM and PGD against their strength",
+        ("limit", "epsilon", "steps", "other"),
+        ("Classification",),
+    ),
 }
 
 
@@ -49,7 +114,8 @@ def explain(model: Any, sources: Any = None, how: str = "gradcam", **options: An
     """Explain a model by one of METHODS; `options` are the fields of `Request`.
 
     Raises:
-        UsageError: no such method or option, or it needs pictures or data that are not given.
+        UsageError: no such method or option, one that the method does not read, pictures or data that are not given,
+            or a model that cannot be explained so.
     """
     from dataclasses import replace
     from importlib import import_module
@@ -57,11 +123,12 @@ def explain(model: Any, sources: Any = None, how: str = "gradcam", **options: An
     from striate.errors import UsageError, did_you_mean
     from striate.explain.explanation import Request
 
-    check(how, sources is not None)
     unknown = set(options) - set(Request.__dataclass_fields__)
     if unknown:
         name = min(unknown)
         raise UsageError(f'no option "{name}".{did_you_mean(name, Request.__dataclass_fields__)}')
+    check([how], sources, options)
+    check_model(model, [how], options)
     module, _, name = METHODS[how].function.partition(":")
     function: Callable[[Any, Request], Explanation] = getattr(import_module(f"striate.explain.{module}"), name)
     explanation = function(model, Request(sources, **options))
@@ -71,21 +138,72 @@ def explain(model: Any, sources: Any = None, how: str = "gradcam", **options: An
     return replace(explanation, facts=facts, commands=explanation.commands or [f"model.explain({call})"])
 
 
-def check(how: str, has_sources: bool) -> None:
+def check(ways: Sequence[str], sources: Any, options: Mapping[str, Any]) -> None:
     """Refuse what cannot be, before anything is loaded.
 
+    Args:
+        sources: what is given to look at; None, or nothing in it: nothing.
+        options: fields of a Request by name; those that are None are not asked for.
+
     Raises:
-        UsageError: no such method, or it needs pictures or data that are not given.
+        UsageError: no such method, pictures or data that are not given, a data set where pictures are wanted, or an
+            option that none of the methods reads.
     """
     from striate.errors import UsageError, did_you_mean
 
-    if how not in METHODS:
-        raise UsageError(
-            f'no explanation is called "{how}"; there are {", ".join(METHODS)}.{did_you_mean(how, METHODS)}'
-        )
-    needs = METHODS[how].needs
-    if needs != "network" and not has_sources:
-        what = (
-            "pictures: name files, or a folder" if needs == "pictures" else "a data set: name one as for striate train"
-        )
-        raise UsageError(f"{how} needs {what}")
+    for how in ways:
+        if how not in METHODS:
+            raise UsageError(
+                f'no explanation is called "{how}"; there are {", ".join(METHODS)}.{did_you_mean(how, METHODS)}'
+            )
+        needs = METHODS[how].needs
+        if needs == "pictures":
+            _check_pictures(how, sources)
+        if needs == "data" and not _is_given(sources):
+            raise UsageError(f"{how} needs a data set: name one as for striate train")
+    for name, value in options.items():
+        takers = [how for how, method in METHODS.items() if name in method.takes]
+        if value is not None and takers and not set(takers) & set(ways):
+            raise UsageError(f"{name} changes nothing in {', '.join(ways)}: it is for {', '.join(takers)}")
+    if "adversary" in ways and options.get("steps") is not None and options.get("attack") != "pgd":
+        raise UsageError("adversary takes one step, by FGSM; steps are for PGD: ask for attack pgd")
+
+
+def check_model(model: Any, ways: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Refuse a model that some of the methods cannot explain so, before any of them begins.
+
+    Raises:
+        UsageError: with the method and the model's task, or the layers that there are.
+    """
+    from striate.errors import UsageError
+    from striate.explain.layers import find_layer
+
+    if options.get("layer") is not None:
+        find_layer(model.module, options["layer"])
+    kinds = {"Classification": "classifiers", "Detections": "detectors"}
+    for how in ways:
+        wanted = METHODS[how].results
+        if wanted and not {kind.__name__ for kind in model.task.result.__mro__} & set(wanted):
+            named = " and ".join(kinds[name] for name in wanted)
+            raise UsageError(f"{how} is for {named}; this model's task is {model.task.name}")
+
+
+def _is_given(sources: Any) -> bool:
+    return sources is not None and not (isinstance(sources, list | tuple | str) and not sources)
+
+
+def _check_pictures(how: str, sources: Any) -> None:
+    from pathlib import Path
+
+    from striate.errors import UsageError
+
+    if not _is_given(sources):
+        raise UsageError(f"{how} needs pictures: name files, or a folder")
+    words = sources if isinstance(sources, list | tuple) else [sources]
+    for word in words:
+        if not isinstance(word, str) or not word.replace("_", "").isalnum() or Path(word).exists():
+            continue
+        from striate.data.formats import builtin, vision
+
+        if word in (*builtin.NAMES, *vision.SETS):
+            raise UsageError(f"{word} is a data set, and {how} looks at pictures: {word}:test names some of it")

@@ -5,6 +5,7 @@ Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572, figure 1. The attacks themse
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 from striate.data.sample import classes_of
 from striate.data.seeds import seed_of
 from striate.data.transforms import Normalize, eval_transform
-from striate.errors import DataError, UsageError, did_you_mean
+from striate.errors import DataError, UsageError
 from striate.explain.adversary_figure import draw_adversary, in_255
 from striate.explain.attacks import Loss, fgsm, in_levels, in_pixels, pgd
-from striate.explain.explanation import Explanation, Request
+from striate.explain.explanation import Explanation, Label, Request
+from striate.explain.subject import labels_of
 from striate.predict import forward
 from striate.results import Classification
 from striate.results.words import percent, visible
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from striate.tasks import Task
 
 STRENGTHS = tuple(levels / 255 for levels in (1, 2, 4, 8))  # tried in turn until the answer changes
+PGD_STEPS = 10
 MOST = 12  # pictures on a page, unless more are asked for
 
 
@@ -66,17 +69,17 @@ def explain_adversary(model: Model, request: Request) -> Explanation:
     """Each picture before and after an attack, with the noise between them magnified.
 
     Reads of the request: `sources`; `label`, the class to reach (none: away from the model's own answer); `epsilon`
-    (none: the smallest of 1, 2, 4 and 8 / 255 that changes the answer); `steps`, 1 for FGSM (the default), more for
-    PGD; `limit`, `seed`.
+    (none: the smallest of 1, 2, 4 and 8 / 255 that changes the answer); `attack`, FGSM where none is named, and the
+    `steps` of PGD, 10; `limit`, `seed`.
 
     Values: `results`, a dict a picture, as `Adversary.to_dict` gives it; `adversaries`, the Adversary objects.
 
     Raises:
-        UsageError: the model is no classifier, or does not know the label.
+        UsageError: the model does not know the label.
         DataError: none of the pictures can be read.
     """
-    check_classifier(model, "adversary")
     wanted = None if request.label is None else class_index(model, request.label)
+    steps = steps_of(request)
     found, skipped = [], []
     for source in islice(expand(request.sources)[0], request.limit or MOST):
         try:
@@ -89,8 +92,8 @@ def explain_adversary(model: Model, request: Request) -> Explanation:
     if not found:
         raise DataError(f"none of the pictures could be read; the first: {skipped[0].removeprefix('Left out: ')}")
     changed = sum(one.succeeded for one in found)
-    what = "FGSM: x + ε·sign(∇ₓJ)" if (request.steps or 1) == 1 else f"PGD, {request.steps} steps"
-    aim = "away from the model's own answer" if request.label is None else f"towards {visible(request.label)}"
+    what = "FGSM: x + ε·sign(∇ₓJ)" if steps is None else f"PGD, {steps} steps"
+    aim = "away from the model's own answer" if wanted is None else f"towards {visible(model.classes[wanted])}"
     summary = Section(
         "Before and after",
         f"{what}, {aim}: {changed} of {len(found)} answers changed. "
@@ -108,7 +111,7 @@ def explain_adversary(model: Model, request: Request) -> Explanation:
         ],
     )
     return Explanation(
-        "Adversaries",
+        f"Adversaries of {model.name}",
         [summary, *(section_of(one) for one in found)],
         {"results": [one.to_dict() for one in found], "adversaries": found},
         {"model": model.card.architecture, "attack": f"{what}, {aim}", "pictures": str(len(found))},
@@ -123,7 +126,7 @@ def attack_picture(model: Model, source: Source, picture: Tensor, request: Reque
         picture: uint8 [C, h, w], as the network sees it.
         wanted: the class to reach, None: any other than the model's own.
     """
-    task, steps, images = model.task, request.steps or 1, picture[None].to(model.device)
+    task, steps, images = model.task, steps_of(request), picture[None].to(model.device)
     network, loss = in_pixels(model.module, model.card.preprocess, model.device), loss_of(task)
     outputs = outputs_of(model, images)
     before, own = classified(task, outputs, source), answers(task, outputs)[0]
@@ -132,7 +135,7 @@ def attack_picture(model: Model, source: Source, picture: Tensor, request: Reque
     one: Adversary | None = None
     for epsilon in STRENGTHS if request.epsilon is None else (request.epsilon,):
         generator = torch.Generator().manual_seed(seed_of(request.seed, "adversary", source.name))
-        attack = fgsm if steps == 1 else partial(pgd, steps=steps, generator=generator)
+        attack = fgsm if steps is None else partial(pgd, steps=steps, generator=generator)
         reached = attack(network, images / 255, targets, epsilon, loss=loss, targeted=wanted is not None)
         adversary = in_levels(reached, images, epsilon)
         outputs = outputs_of(model, adversary)
@@ -145,21 +148,17 @@ def attack_picture(model: Model, source: Source, picture: Tensor, request: Reque
     return one
 
 
-def check_classifier(model: Model, how: str) -> None:
-    """Refuse models whose answer is no class.
-
-    Raises:
-        UsageError: with the task.
-    """
-    if not issubclass(model.task.result, Classification):
-        raise UsageError(f"{how} attacks classifiers; this model's task is {model.task.name}")
+def steps_of(request: Request) -> int | None:
+    """Of PGD; None for FGSM."""
+    return (request.steps or PGD_STEPS) if request.attack == "pgd" else None
 
 
-def class_index(model: Model, label: str) -> int:
-    """Raises UsageError: the model knows no such class."""
-    if label not in model.classes:
-        raise UsageError(f'label "{label}" is not a class of this model.{did_you_mean(label, model.classes)}')
-    return model.classes.index(label)
+def class_index(model: Model, label: Label | Sequence[Label]) -> int:
+    """Raises UsageError: the model knows no such class, or these are several."""
+    found = labels_of(label, model.classes)
+    if not isinstance(label, str | int) and len(label) > 1:
+        raise UsageError(f"adversary goes towards one class, not {len(label)}")
+    return found[0]
 
 
 def loss_of(task: Task) -> Loss:

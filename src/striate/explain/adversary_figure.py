@@ -72,8 +72,9 @@ def show(axes: Axes, picture: Tensor) -> None:
         spine.set_visible(False)
 
 
-def draw_epsilons(epsilons: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Figure:
-    """Accuracy against strength, a line an attack; dashed where the adversaries were made with another model."""
+def draw_epsilons(epsilons: Sequence[float], curves: Mapping[str, Sequence[float]], what: str) -> Figure:
+    """The share of pictures that are `what` against strength, a line an attack; dashed where the adversaries were made
+    with another model."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
@@ -87,7 +88,7 @@ def draw_epsilons(epsilons: Sequence[float], curves: Mapping[str, Sequence[float
     axes.set_xticks(list(epsilons), [in_255(epsilon) if epsilon else "0" for epsilon in epsilons], fontsize=9)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     axes.set_xlabel("ε: the most that a pixel of 0..1 changes")
-    axes.set_ylabel("right answers")
+    axes.set_ylabel(what)
     axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
     axes.legend(frameon=False)
     return figure

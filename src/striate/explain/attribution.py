@@ -7,7 +7,7 @@ an explanation is asked). They leave the network as they find it, but do want it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -172,19 +172,38 @@ def occlusion(
     Returns:
         float [B, h, w]; negative where the evidence rises.
     """
-    from captum.attr import Occlusion
+    return averaged(falls(network, images, evidence, window, stride, baseline), images.shape[2:], window, stride)
 
-    channels, height, width = images.shape[1:]
-    sides = min(window, height), min(window, width)
+
+def falls(
+    network: nn.Module, images: Tensor, evidence: Evidence, window: int, stride: int, baseline: float = 0.0
+) -> Tensor:
+    """How much the evidence falls by each square alone: [B, rows, columns] of squares. Args as for `occlusion`."""
+    rows, columns = (covers(side, window, stride) for side in images.shape[2:])  # [rows, h], [columns, w]
+    squares = [(row, column) for row in rows for column in columns]
+    found: list[Tensor] = []
     with torch.no_grad():
-        found = Occlusion(lambda batch: evidence(network(batch))).attribute(
-            images,
-            sliding_window_shapes=(channels, *sides),
-            strides=(channels, min(stride, sides[0]), min(stride, sides[1])),
-            baselines=baseline,
-            perturbations_per_eval=AT_ONCE,
-        )
-    return found[:, 0].to(images.dtype)  # the same in every channel
+        whole = evidence(network(images))  # [B]
+        for start in range(0, len(squares), AT_ONCE):
+            part = torch.stack([row[:, None] & column for row, column in squares[start : start + AT_ONCE]])  # [S, h, w]
+            covered = images.masked_fill(part.to(images.device)[:, None, None], baseline)  # [S, B, C, h, w]
+            found.append(evidence(network(covered.flatten(0, 1))).unflatten(0, (len(part), len(images))))
+    return (whole - torch.cat(found)).T.unflatten(1, (len(rows), len(columns)))
+
+
+def averaged(falls: Tensor, size: Sequence[int], window: int, stride: int) -> Tensor:
+    """Of each pixel the mean over the squares that cover it: [B, rows, columns] → [B, *size]."""
+    rows, columns = (covers(side, window, stride).to(falls) for side in size)
+    return rows.T @ falls @ columns / (rows.sum(0)[:, None] * columns.sum(0))
+
+
+def covers(side: int, window: int, stride: int) -> Tensor:
+    """Which pixels of a side each step of the square covers, the last one cut off at the edge: bool [steps, side]."""
+    window = min(window, side)
+    stride = min(stride, window)
+    first = torch.arange(0, side - window + stride, stride)[:, None]
+    pixels = torch.arange(side)
+    return (pixels >= first) & (pixels < first + window)
 
 
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -11,12 +11,13 @@ from torch import Tensor
 from striate.explain.attribution import (
     SMOOTH_NOISE,
     SMOOTH_SAMPLES,
+    averaged,
+    falls,
     grad_cam,
     guided_backpropagation,
     guided_grad_cam,
     hires_cam,
     integrated_gradients,
-    occlusion,
     smooth_gradient,
 )
 from striate.explain.explanation import Explanation, Request
@@ -33,7 +34,7 @@ from striate.explain.overlay import (
     was_seen,
     with_places,
 )
-from striate.explain.subject import Seen, Subject, deepest_maps, look_at
+from striate.explain.subject import PLACES, Seen, Subject, deepest_maps, look_at, maps_by_stage
 from striate.results import visible
 from striate.tasks.section import Figure, Section
 
@@ -64,6 +65,10 @@ class Panel(NamedTuple):
 PAINTS = {"heat": heat, "signed": signed, "coloured": coloured}
 REGIONS = {False: "Grad-CAM", True: "HiResCAM"}  # by whether the task is about places
 CITED = {False: "Selvaraju et al. 2017", True: "Draelos & Carin 2020, of Selvaraju et al. 2017"}
+PLACEWISE = (
+    "HiResCAM is Grad-CAM with each place weighed by its own gradient, not by their mean: this answer is about one "
+    "place, and a mean over the picture says nothing of it."
+)
 BRIGHT = "Black is nothing, pale yellow the most."
 
 
@@ -75,16 +80,20 @@ def explain_gradcam(model: Model, request: Request) -> Explanation:
     subject = Subject.of(model)
     seen, notes = look_at(subject, request)
     layers: list[str] = []
+    remarks: dict[str, None] = {}
 
     def panels(one: Seen) -> list[Panel]:
         name, found = regions(subject, one, request)
         layers.append(name)
         size = f"{found.shape[1]} × {found.shape[2]} places"
+        if remark := few_places(subject, one, name, found):
+            remarks[remark] = None
         caption = f"Where {name} ({size}) speaks for {named(subject, one)}. {BRIGHT}"
         return [Panel("maps", found[0], "heat", caption)]
 
-    explanation = assembled(REGIONS[subject.task.spatial], subject, seen, notes, panels, {})
+    explanation = assembled(REGIONS[subject.task.spatial], subject, request, seen, notes, panels, {})
     explanation.values["layers"] = layers
+    explanation.notes[:] = [*remarks, *([PLACEWISE] if subject.task.spatial else []), *notes]
     explanation.facts.update({"layer": ", ".join(dict.fromkeys(layers)), "source": CITED[subject.task.spatial]})
     return explanation
 
@@ -112,7 +121,7 @@ def explain_guided(model: Model, request: Request) -> Explanation:
 
     notes = [*notes, "Guided backpropagation tells classes apart badly: --how sanity shows how little depends on them."]
     facts = {"source": f"Springenberg et al. 2015; {CITED[subject.task.spatial]}"}
-    return assembled("Guided backpropagation", subject, seen, notes, panels, facts)
+    return assembled("Guided backpropagation", subject, request, seen, notes, panels, facts)
 
 
 def explain_saliency(model: Model, request: Request) -> Explanation:
@@ -132,7 +141,7 @@ def explain_saliency(model: Model, request: Request) -> Explanation:
 
     facts = {"noise": f"{SMOOTH_NOISE:g} of the range, {samples} copies, seed {request.seed}"}
     facts["source"] = "Simonyan et al. 2014; Smilkov et al. 2017"
-    return assembled("Saliency", subject, seen, notes, panels, facts)
+    return assembled("Saliency", subject, request, seen, notes, panels, facts)
 
 
 def explain_integrated(model: Model, request: Request) -> Explanation:
@@ -159,7 +168,7 @@ def explain_integrated(model: Model, request: Request) -> Explanation:
         return [Panel("maps", found, "signed", caption, True)]
 
     facts = {"baseline": "the mean colour", "steps": str(steps), "source": "Sundararajan et al. 2017"}
-    explanation = assembled("Integrated gradients", subject, seen, notes, panels, facts)
+    explanation = assembled("Integrated gradients", subject, request, seen, notes, panels, facts)
     explanation.values.update(numbers)
     return explanation
 
@@ -167,28 +176,41 @@ def explain_integrated(model: Model, request: Request) -> Explanation:
 def explain_occlusion(model: Model, request: Request) -> Explanation:
     """How much the evidence for each picture's answer falls where a square of the mean colour covers it.
 
-    `values["maps"]`: float [H, W], in units of the evidence.
+    `values["maps"]`: float [H, W], in units of the evidence, the mean over the squares that cover a pixel;
+    `values["squares"]`: float [rows, columns], the fall by each square alone.
     """
     subject = Subject.of(model)
     seen, notes = look_at(subject, request)
     across = request.steps or ACROSS
     stride = max(1, -(-min(subject.preprocess.size) // across))
     window = 2 * stride
+    squares: list[Tensor] = []
 
     def panels(one: Seen) -> list[Panel]:
-        found = occlusion(subject.network, one.images, subject.evidence(one), window, stride)[0]
-        answer = named(subject, one)
-        fall = f"by at most {found.max():.2f} of {one.evidence:.2f}"
+        found = falls(subject.network, one.images, subject.evidence(one), window, stride)  # [1, rows, columns]
+        squares.append(found[0].cpu())
         caption = (
-            f"Orange: covered, the evidence for {answer} falls, {fall}. Blue: it rises, by at most {-found.min():.2f}."
+            f"Orange: covered, the evidence for {named(subject, one)} falls; blue: it rises. "
+            f"{extremes(found, one.evidence)} Each pixel shows the mean over the squares that cover it."
         )
-        return [Panel("maps", found, "signed", caption)]
+        return [Panel("maps", averaged(found, one.images.shape[2:], window, stride)[0], "signed", caption)]
 
     facts = {
         "square": f"{window} px, every {stride} px, of the mean colour",
         "source": "Zeiler & Fergus 2014, section 4.2",
     }
-    return assembled("Occlusion", subject, seen, notes, panels, facts)
+    explanation = assembled("Occlusion", subject, request, seen, notes, panels, facts)
+    explanation.values["squares"] = squares
+    return explanation
+
+
+def extremes(falls: Tensor, evidence: float) -> str:
+    """What the squares that matter most do to the evidence, in a sentence."""
+    most, least = float(falls.max()), float(falls.min())
+    if most <= 0:
+        return f"No square lowers it; one raises it by {-least:.2f}."
+    rise = f"another raises it by {-least:.2f}" if least < 0 else "none raises it"
+    return f"One square alone costs {most:.2f} of {evidence:.2f}, {rise}."
 
 
 def regions(subject: Subject, one: Seen, request: Request) -> tuple[str, Tensor]:
@@ -202,6 +224,15 @@ def regions(subject: Subject, one: Seen, request: Request) -> tuple[str, Tensor]
     return name, way(subject.network, one.images, subject.evidence(one), layer)
 
 
+def few_places(subject: Subject, one: Seen, name: str, found: Tensor) -> str:
+    """A remark where a map, [1, rows, columns], is too coarse to say where; nothing where it is not."""
+    rows, columns = found.shape[1:]
+    if min(rows, columns) >= PLACES:
+        return ""
+    finer = [stage for stage, maps in maps_by_stage(subject, one).items() if maps[0] * maps[1] > rows * columns]
+    return f"{name} has only {rows} x {columns} places" + (f"; try --layer {finer[-1]}" if finer else "")
+
+
 def named(subject: Subject, one: Seen) -> str:
     return visible(subject.task.classes[one.label]) if one.label >= 0 else "the answer"
 
@@ -209,6 +240,7 @@ def named(subject: Subject, one: Seen) -> str:
 def assembled(
     title: str,
     subject: Subject,
+    request: Request,
     seen: Sequence[Seen],
     notes: list[str],
     panels: Callable[[Seen], list[Panel]],
@@ -221,7 +253,8 @@ def assembled(
         "evidence": [one.evidence for one in seen],
     }
     sections: list[Section] = []
-    for one in seen:
+    for number, one in enumerate(seen, start=1):
+        request.say(f"{title}: {one.name} ({number} of {len(seen)})")
         shown = was_seen(one.size, subject.preprocess)
         name = one.name
         caption = "The picture" + ("." if bool(shown.all()) else "; the network was not shown what is dark.")
@@ -238,4 +271,4 @@ def assembled(
         text = f"{one.said} Evidence for {named(subject, one)}: {one.evidence:.2f}."
         sections.append(Section(name, text, figures))
     facts = {"evidence": "what the network gives for the class before it becomes a probability", **facts}
-    return Explanation(f"{title} of {subject.architecture}", sections, values, facts, notes)
+    return Explanation(f"{title} of {subject.name}", sections, values, facts, notes)

@@ -129,7 +129,7 @@ def explain_deconvnet(model: Model, request: Request) -> Explanation:
         values[seen.layer] = seen.values() | {"projections": projections}
     notes = ["Projections by DeconvNet (Zeiler & Fergus 2014): unpooled by switches, rectified, filters transposed."]
     return Explanation(
-        f"What units of {model.card.architecture} see",
+        f"What units of {model.name} see",
         sections,
         values,
         facts_of(model, found),

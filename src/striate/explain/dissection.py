@@ -1,7 +1,9 @@
 """Network dissection: units matched with what people call the pixels that excite them (Bau, Zhou et al. 2017,
 "Network Dissection", arXiv:1704.05796, section 2).
 
-Of each unit the threshold T is such that 0.5 % of all its activations, over all places of all pictures, are above it.
+Of each unit the threshold T is such that 0.5 % of all its activations, over all places of all pictures, are above it;
+of a unit that is not even above 0 at so many, T is half of the least that is (the paper says nothing of these): at 0,
+bilinear enlargement would make four times their area of them.
 Its maps are enlarged to the picture, bilinearly, each value at the centre of what it sees; the pixels above T are set
 against those of each concept: their intersection over their union, counted over the whole set. A unit is a detector of
 its best concept where that is above 0.04.
@@ -44,6 +46,9 @@ class Dissection:
         shares: float [K], of the named pixels.
         peaks: float [N, U], the highest activation in each picture.
         place: what a value of the layer sees.
+        areas: float [U], the share of the named pixels that excites each unit. Not `QUANTILE`: that is of the maps'
+            values, and enlarged a peak that stands alone is smaller than its place, a broad one larger.
+        above: how many activations each unit's threshold rests on.
     """
 
     concepts: tuple[str, ...]
@@ -52,6 +57,13 @@ class Dissection:
     shares: Tensor
     peaks: Tensor
     place: Place | None
+    areas: Tensor
+    above: int
+
+    def possible(self) -> Tensor:
+        """The highest IoU that each concept could have with a unit of these areas: float [K]."""
+        areas, shares = self.areas[:, None], self.shares[None]
+        return (torch.minimum(areas, shares) / torch.maximum(areas, shares).clamp(min=1e-12)).amax(0)
 
     def detectors(self, least: float = DETECTS) -> list[tuple[int, str, float]]:
         """(unit, concept, IoU) of the units above `least`, the best first."""
@@ -103,7 +115,7 @@ def dissect(
     """
     read = readable_copy(network)
     with torch.inference_mode():
-        thresholds, peaks = _thresholds(read, layer, views(), count, quantile)
+        thresholds, peaks, above = _thresholds(read, layer, views(), count, quantile)
         place: Place | None = None
         both, one = torch.zeros(()), torch.zeros(())  # pixels of units and concepts, [U, K]; of units, [U, 1]
         of_concept, named = torch.zeros(len(concepts)), 0
@@ -113,8 +125,8 @@ def dissect(
             maps = read_maps(read, layer, view.image[None])[0].float()
             masks = view.masks.to(maps.device)[:, view.known].float()  # [K, P], P the named pixels
             excited = [
-                active(part, above, view.image.shape[1:], place)[:, view.known].float()  # [CHUNK, P]
-                for part, above in zip(maps.split(CHUNK), thresholds.split(CHUNK), strict=True)
+                active(part, threshold, view.image.shape[1:], place)[:, view.known].float()  # [CHUNK, P]
+                for part, threshold in zip(maps.split(CHUNK), thresholds.split(CHUNK), strict=True)
             ]
             both = both + torch.cat([part @ masks.T for part in excited]).double().cpu()
             one = one + torch.cat([part.sum(1, keepdim=True) for part in excited]).double().cpu()
@@ -123,7 +135,8 @@ def dissect(
     union = one + of_concept - both
     iou = (both / union.clamp(min=1)).float()
     shares = (of_concept / max(1, named)).float()
-    return Dissection(tuple(concepts), iou, thresholds.cpu(), shares, peaks, place)
+    areas = (one[:, 0] / max(1, named)).float()
+    return Dissection(tuple(concepts), iou, thresholds.cpu(), shares, peaks, place, areas, above)
 
 
 def active(maps: Tensor, thresholds: Tensor, size: Sequence[int], place: Place | None) -> Tensor:
@@ -161,8 +174,9 @@ def _enlarging(side: int, count: int, place: Place | None, axis: int) -> Tensor:
 
 def _thresholds(
     read: nn.Module, layer: str, views: Iterable[View], count: int, quantile: float
-) -> tuple[Tensor, Tensor]:
-    """Of each unit the activation that the share `quantile` is above, [U]; and its highest in each picture, [N, U]."""
+) -> tuple[Tensor, Tensor, int]:
+    """Of each unit the activation that the share `quantile` is above, [U]; its highest in each picture, [N, U]; and how
+    many activations that share is."""
     highest = torch.empty(0)  # [U, up to the number of activations above the threshold, and that one]
     peaks, seen = [], 0
     for view in views:
@@ -175,4 +189,10 @@ def _thresholds(
     if not peaks:
         raise UsageError("no pictures to dissect with")
     ordered = highest.sort(dim=1, descending=True).values
-    return ordered[:, min(int(quantile * seen), ordered.shape[1] - 1)], torch.stack(peaks)
+    above = min(int(quantile * seen), ordered.shape[1] - 1)
+    thresholds = ordered[:, above]
+    if above:  # of the seldom active ones the threshold is the value that they have where they are not
+        least = ordered.where(ordered > thresholds[:, None], torch.inf).amin(1)
+        is_seldom = (ordered[:, above - 1] == thresholds) & least.isfinite()
+        thresholds = thresholds.where(~is_seldom, (thresholds + least) / 2)
+    return thresholds, torch.stack(peaks), above

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BEST_UNITS, PICTURES_EACH = 8, 3  # drawn
 TILE = 224  # pixels
 FINE = 100  # values of a map
+FEW = 40  # places above a unit's threshold: with 10 random weights make four detectors on streets, with 50 one
 ROWS = 60  # of the table of units
 UNIT_LINE, CONCEPT_LINE = (255, 196, 0), (0, 200, 255)
 
@@ -76,7 +77,7 @@ def explain_dissect(model: Model, request: Request) -> Explanation:
         ),
     ]
     return Explanation(
-        f"Units of {card.architecture} and concepts",
+        f"Units of {model.name} and concepts",
         sections,
         {
             "layer": layer,
@@ -94,9 +95,17 @@ def explain_dissect(model: Model, request: Request) -> Explanation:
             "pictures": f"{len(found.peaks):,}",
             "detectors": f"{len(detectors)} of {len(found.iou)}; random weights: {len(by_chance)}",
         },
-        ["Network dissection (Bau, Zhou et al. 2017): threshold, enlargement and IoU > 0.04 as there."]
+        ["Network dissection (Bau, Zhou et al. 2017): threshold, enlargement and IoU > 0.04 as there.", *too_few(found)]
         + [f"Skipped: {message}" for message in watched.skipped[:5]],
     )
+
+
+def too_few(found: Dissection) -> list[str]:
+    """A remark where a match may be chance."""
+    if found.above >= FEW:
+        return []
+    pictures = "1 picture" if len(found.peaks) == 1 else f"{len(found.peaks)} pictures"
+    return [f"{pictures} are few: a unit is judged by its {found.above} strongest places, and may match by chance"]
 
 
 def layer_to_dissect(model: Model) -> str:
@@ -195,14 +204,15 @@ def concept_table(found: Dissection, control: Dissection) -> Table:
     for at, concept in enumerate(found.concepts):
         share = float(found.shares[at])
         best = float(found.iou[:, at].max())
-        possible = min(1.0, QUANTILE / share) if share else None
+        possible = max(float(found.possible()[at]), float(control.possible()[at])) if share else None
         rows.append((concept, counts[concept], chance[concept], best, float(control.iou[:, at].max()), share, possible))
     columns = ("concept", "detectors", "random", "best IoU", "random's best", "share of pixels", "possible")
     return Table(
         columns,
         rows,
-        f"A unit is excited by some {100 * QUANTILE:g} % of all pixels: of a concept with a larger share it can "
-        f"cover a part only, and of one above {100 * QUANTILE / DETECTS:g} % it cannot be a detector.",
+        f"A unit is excited by {100 * float(found.areas.median()):.2f} % of all pixels (the median; at most "
+        f"{100 * float(found.areas.max()):.2f} %): of a concept with a larger share it can cover a part only, and has the "
+        "IoU that is possible.",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,11 +15,13 @@ from striate.data.sample import Sample, classes_of, renumbered
 from striate.data.seeds import seed_of
 from striate.data.transforms import eval_transform
 from striate.errors import DataError, UsageError
-from striate.explain.adversary import answers, check_classifier, loss_of, outputs_of
+from striate.explain import check_model
+from striate.explain.adversary import answers, loss_of, outputs_of
 from striate.explain.adversary_figure import draw_epsilons, in_255
 from striate.explain.attacks import in_levels, in_pixels, pgd, pixel_gradient
 from striate.explain.explanation import Explanation, Request
 from striate.explain.labelled import labelled
+from striate.explain.names import names_of
 from striate.explain.pictures import at_one_size
 from striate.predict import automatic_batch
 from striate.results.words import percent
@@ -30,7 +31,7 @@ from striate.tasks.section import Figure, Section, Table
 if TYPE_CHECKING:
     from striate.model import Model
 
-STRONGEST, GRADES = 8 / 255, 8
+STRONGEST, GRADES = 8 / 255, 8  # grades of it, at most
 PGD_STEPS = 10
 LIMIT = 200  # pictures, unless more are asked for
 
@@ -43,6 +44,7 @@ class Judged:
         images: uint8 [N, C, h, w], as the network sees them.
         samples: their names, and as targets the truth in the model's numbering.
         truth: what the targets are, in a sentence.
+        has_labels: they are labels, not the model's own answers.
         skipped: a message for each picture that could not be read.
     """
 
@@ -50,32 +52,31 @@ class Judged:
     samples: list[Sample]
     truth: str
     skipped: list[str]
+    has_labels: bool = True
 
 
 def explain_epsilons(model: Model, request: Request) -> Explanation:
     """The share of right answers under FGSM and PGD, for ε = 0, 1/255 … 8/255.
 
     Reads of the request: `sources`, a data set with the model's classes, Samples with indices of them as targets, or
-    any pictures: then the model's own answers to them, undisturbed, are the truth; `epsilon`, the strongest, of which
-    eighths are tried; `steps` of PGD, 10; `limit`, 200; `other`, a second model, which is shown the same adversaries;
-    `seed`. A picture that falls to PGD counts as fallen at every greater ε: the smaller noise is within it.
+    any pictures: then what is told is the share of answers that stay as they are undisturbed; `epsilon`, the
+    strongest, up to which eight strengths of whole grey levels are tried; `steps` of PGD, 10; `limit`, 200; `other`, a
+    second model, which is shown the same adversaries; `seed`. A picture that falls to PGD counts as fallen at every greater ε: the smaller noise is within it.
 
     Values: `epsilons`; `fgsm`, `pgd` and, with another model, `other`, `transfer_fgsm`, `transfer_pgd`: a share each;
     `count`; `truth`.
 
     Raises:
-        UsageError: the model, or the other, is no classifier, or the other does not know the classes.
+        UsageError: the other is no classifier, or does not know the classes.
         DataError: none of the pictures can be read.
     """
-    check_classifier(model, "epsilons")
     other = None if request.other is None else second_model(model, request.other)
     judged = judged_pictures(model, request)
-    strongest, steps = request.epsilon or STRONGEST, request.steps or PGD_STEPS
-    epsilons = [strongest * grade / GRADES for grade in range(GRADES + 1)]
-    network = model.card.architecture
+    steps = request.steps or PGD_STEPS
+    epsilons = strengths(request.epsilon or STRONGEST)
+    network, *others = names_of([model] if other is None else [model, other])
     names = ["FGSM", f"PGD, {steps} steps"]
-    if other is not None:
-        names += [f"{name} on {other.card.architecture}" for name in names]
+    names += [f"{name} on {one}" for one in others for name in names]
     batch, hits = automatic_batch(model.card.preprocess.size, model.device), torch.zeros(len(names), len(epsilons))
     for start in range(0, len(judged.samples), batch):
         part = slice(start, start + batch)
@@ -84,25 +85,30 @@ def explain_epsilons(model: Model, request: Request) -> Explanation:
         request.say(f"{min(start + batch, len(judged.samples))} of {len(judged.samples)} pictures")
     rates = [row.tolist() for row in hits.double() / len(judged.samples)]
     columns = [f"ε {in_255(epsilon)}" if epsilon else "undisturbed" for epsilon in epsilons]
+    what = "answered rightly" if judged.has_labels else "answered as undisturbed"
     text = (
-        f"{sentence(epsilons, rates[0], rates[1])} {judged.truth}\n\nFGSM takes one step along the gradient's sign, "
-        "PGD several from a random start: the lower of the two tells what the network is worth. Where FGSM looks "
-        "harmless and PGD does not, the network only hides its gradient."
+        f"{judged.truth} {sentence(epsilons, rates[0], rates[1], what)}\n\n"
+        "FGSM takes one step along the gradient's sign, PGD several from a random start: the lower of the two "
+        "tells what the network is worth. Where FGSM looks harmless and PGD does not, the network only hides its gradient."
     )
     if other is not None:
-        text += f"\n\nDashed: {other.card.architecture} sees the pictures that were made to fool {network}, not it."
-    figure = Figure(
-        draw_epsilons(epsilons, dict(zip(names, rates, strict=True))), "Right answers against ε.", wide=True
-    )
+        text += f"\n\nDashed: {others[0]} sees the pictures that were made to fool {network}, not it."
+    caption = "Right answers against ε." if judged.has_labels else "Answers that stay the same against ε."
+    figure = Figure(draw_epsilons(epsilons, dict(zip(names, rates, strict=True)), what), caption, wide=True)
     table = Table(("attack", *columns), [(name, *row) for name, row in zip(names, rates, strict=True)])
     keys = ("fgsm", "pgd", "transfer_fgsm", "transfer_pgd")
     values: dict[str, Any] = {"epsilons": epsilons, "count": len(judged.samples), "truth": judged.truth}
     values |= dict(zip(keys, rates, strict=False)) | ({"other": request.other} if other is not None else {})
-    facts = {"model": network, "pictures": f"{len(judged.samples):,}", "seed": str(request.seed)}
+    facts = {"model": model.card.architecture, "pictures": f"{len(judged.samples):,}", "seed": str(request.seed)}
     skipped = [f"Left out: {message}" for message in judged.skipped]
-    return Explanation(
-        "Accuracy under attack", [Section("Accuracy under attack", text, [figure], [table])], values, facts, skipped
-    )
+    title = f"{'Accuracy' if judged.has_labels else 'Answers'} of {network} under attack"
+    return Explanation(title, [Section("Against the strength", text, [figure], [table])], values, facts, skipped)
+
+
+def strengths(strongest: float) -> list[float]:
+    """From 0 up in whole grey levels, of 0..1: those are what pictures can hold."""
+    levels = int(255 * strongest + 1e-3)
+    return [level / 255 for level in dict.fromkeys(levels * grade // GRADES for grade in range(GRADES + 1))]
 
 
 def hits_of(
@@ -154,7 +160,7 @@ def second_model(model: Model, path: str) -> Model:
         UsageError: it is no classifier, or does not know the classes.
     """
     other = type(model).load(path, str(model.device))
-    check_classifier(other, "epsilons")
+    check_model(other, ["epsilons"], {})
     in_classes_of(model, other)
     return other
 
@@ -173,12 +179,12 @@ def in_classes_of(model: Model, other: Model) -> list[int]:
 
 def judged_pictures(model: Model, request: Request) -> Judged:
     """The pictures asked for, with their labels or, where they have none that the model knows, its own answers."""
-    sources, limit, reason = request.sources, request.limit or LIMIT, ""
+    sources, limit = request.sources, request.limit or LIMIT
     try:
         if (known := labelled(model, sources, limit, request.seed)) is not None:
-            return read_all(model, known[1], f"The truth are the labels of {known[0]}.")
-    except DataError as error:
-        reason = f" ({error})" if Path(sources).is_dir() else ""
+            return read_all(model, known[1], f"The truth: the labels of {known[0]}.")
+    except DataError:
+        pass  # pictures without labels will do
     found, skipped = [], []
     for source in islice(expand(sources)[0], limit):
         try:
@@ -187,8 +193,8 @@ def judged_pictures(model: Model, request: Request) -> Judged:
             skipped.append(str(error))
     if not found:
         raise DataError(f"none of the pictures could be read; the first: {skipped[0]}")
-    judged = read_all(model, found, f"There are no labels that the model knows{reason}: its own answers are the truth.")
-    return replace(judged, skipped=[*skipped, *judged.skipped])
+    judged = read_all(model, found, "Without labels that the model knows: the share of answers that stay the same.")
+    return replace(judged, skipped=[*skipped, *judged.skipped], has_labels=False)
 
 
 def read_all(model: Model, samples: list[Sample], truth: str) -> Judged:
@@ -205,9 +211,9 @@ def read_all(model: Model, samples: list[Sample], truth: str) -> Judged:
     return Judged(pictures.stack, kept, truth, pictures.skipped)
 
 
-def sentence(epsilons: Sequence[float], fast: Sequence[float], slow: Sequence[float]) -> str:
+def sentence(epsilons: Sequence[float], fast: Sequence[float], slow: Sequence[float], what: str) -> str:
     """What the curves say, in one line."""
     return (
-        f"Undisturbed, {percent(fast[0])} are answered rightly; by noise of {in_255(epsilons[-1])} FGSM leaves "
+        f"Undisturbed, {percent(fast[0])} are {what}; under noise of {in_255(epsilons[-1])} FGSM leaves "
         f"{percent(fast[-1])} and PGD {percent(slow[-1])}."
     )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from striate.errors import UsageError
-from striate.files import refuse_overwrite, write_atomic
+from striate.files import write_atomic
 from striate.tasks.section import Section
+
+Label = str | int
 
 
 @dataclass(frozen=True)
@@ -18,24 +23,28 @@ class Request:
 
     Attributes:
         sources: pictures as for `Model.predict`, or a data set as for `striate train`, by what the method needs.
-        label: the class to explain, by name; None: the one that the model answers.
-        layer: a module of the network by its name in the state dict (`features.3`); None: chosen by the method.
+        label: the class to explain, by name or index, or several: of each picture the one that most speaks for; None:
+            the one that the model answers.
+        layer: a stage of the backbone (`layer3`), a layer by the name that papers have for it (`fire5`), or any module
+            by its name in the state dict (`features.3`); None: chosen by the method.
         units: channels of that layer; None: chosen by the method.
         limit: look at this many pictures of a data set at most.
-        epsilon: strength of an adversary, of pixels in 0..1; None: the method's own.
+        epsilon: strength of an adversary, of pixels in 0..1, a grey level (1/255) or more; None: the method's own.
         steps: of whatever repeats: PGD, integrated gradients, maximisation, the grid of a landscape; None: its own.
-        other: a second model's file or folder: to compare with (landscape), to attack with (adversary).
+        attack: `fgsm` or `pgd`; None: the method's own.
+        other: a second model's file or folder: to compare with (landscape), to show the adversaries to (epsilons).
         seed: of everything random.
         say: progress, one line each.
     """
 
     sources: Any = None
-    label: str | None = None
+    label: Label | Sequence[Label] | None = None
     layer: str | None = None
     units: Sequence[int] | None = None
     limit: int | None = None
     epsilon: float | None = None
     steps: int | None = None
+    attack: Literal["fgsm", "pgd"] | None = None
     other: str | None = None
     seed: int = 0
     say: Callable[[str], None] = field(default=lambda line: None, repr=False)
@@ -47,9 +56,22 @@ class Request:
                 raise UsageError(f"{name} must be a whole number from 1, not {value!r}")
         if self.epsilon is not None and not 0 <= self.epsilon <= 1:
             raise UsageError(f"epsilon is of pixels in 0..1, not {self.epsilon!r}")
+        if self.epsilon is not None and round(self.epsilon * 255, 3) < 1:
+            raise UsageError(
+                f"epsilon {self.epsilon:g} is less than a grey level (1/255 = 0.0039): no pixel would change"
+            )
+        if self.attack not in (None, "fgsm", "pgd"):
+            raise UsageError(f"attack must be fgsm or pgd, not {self.attack!r}")
+        labels = self.label if isinstance(self.label, list | tuple) else [self.label]
+        if self.label is not None and not (labels and all(_is_label(one) for one in labels)):
+            raise UsageError(f"label must be the name or the index of a class, or a list of these, not {self.label!r}")
 
 
-@dataclass(frozen=True)
+def _is_label(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """One explanation, drawn and in numbers.
 
@@ -69,6 +91,20 @@ class Explanation:
     notes: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        shown = ", ".join(section.title for section in self.sections[:3]) + (" …" if len(self.sections) > 3 else "")
+        return f"Explanation({self.title}: {shown}; values {', '.join(map(str, self.values))})"
+
+    def _repr_html_(self) -> str:
+        """The page within a notebook's, neither's styles touching the other's."""
+        return f'<iframe srcdoc="{escape(self.to_html())}" style="width: 100%; height: 640px; border: 0"></iframe>'
+
+    def show(self) -> None:
+        """Open the page in the browser, from a file in the system's temporary folder."""
+        with tempfile.NamedTemporaryFile("wb", suffix=".html", delete=False) as file:
+            file.write(self.to_html().encode("utf-8", "replace"))
+        webbrowser.open(Path(file.name).as_uri())
+
     def to_html(self) -> str:
         """One page that asks for nothing from anywhere."""
         from striate.report.page import page
@@ -81,7 +117,9 @@ class Explanation:
         Raises:
             UsageError: a file stands there, or the name has another ending than .html.
         """
-        path = refuse_overwrite(path, overwrite)
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists already: choose another place, or pass overwrite=True")
         if path.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{path}: an explanation is saved as .html")
         return write_atomic(path, self.to_html().encode("utf-8", "replace"))

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from striate.errors import UsageError
 from striate.explain.subject import Seen, Subject
 from striate.results import Classification, Detections, Result
 from striate.tasks.section import GREY
@@ -38,13 +37,6 @@ class Curves:
     def areas(self) -> tuple[float, float]:
         """Under the deletion and the insertion curve, 0..1."""
         return tuple(float(torch.trapezoid(one)) / STEPS for one in (self.deletion, self.insertion))  # type: ignore
-
-
-def must_be_confident(subject: Subject) -> None:
-    """Raises:
-    UsageError: what the model says has no confidence in a class that could fall."""
-    if subject.task.result not in (Classification, Detections):
-        raise UsageError("sanity needs a model that says how sure it is of a class: a classifier or a detector")
 
 
 def curves_of(

@@ -71,7 +71,7 @@ def explain_filters(model: Model, request: Request) -> Explanation:
                 *counts,
             ]
         sections.append(Section("What they are like", "", drawings, [Table(("kind", "filters", "share"), counts)]))
-    return Explanation(f"Filters of {subject.architecture}", sections, values, facts)
+    return Explanation(f"Filters of {subject.name}", sections, values, facts)
 
 
 BRIGHTNESS = (
@@ -123,7 +123,7 @@ def convolution_of(subject: Subject, name: str | None) -> tuple[str, nn.Conv2d]:
     found = {key: layer for key, layer in subject.network.named_modules() if isinstance(layer, nn.Conv2d)}
     if name is None:
         if not found:
-            raise UsageError(f"{subject.architecture} has no convolution, so no filters to show")
+            raise UsageError(f"{subject.name} has no convolution, so no filters to show")
         return next(iter(found.items()))
     if name not in found:
         kind = type(find_layer(subject.network, name)).__name__
@@ -148,7 +148,7 @@ def explain_features(model: Model, request: Request) -> Explanation:
         else {request.layer: find_layer(subject.network, request.layer)}
     )
     if not layers:
-        raise UsageError(f"{subject.architecture} names no stages: name a layer with --layer")
+        raise UsageError(f"{subject.name} names no stages: name a layer with --layer")
     sections: list[Section] = []
     values: dict[str, list[dict[str, object]]] = {"maps": [], "channels": []}
     for one in seen:
@@ -164,7 +164,7 @@ def explain_features(model: Model, request: Request) -> Explanation:
         values["channels"].append(dict(chosen))
         sections.append(section_of(one, found, chosen))
     facts = {"order": "channels by their root mean square", "brightness": "each map by its own largest value"}
-    return Explanation(f"Feature maps of {subject.architecture}", sections, values, facts, notes)
+    return Explanation(f"Feature maps of {subject.name}", sections, values, facts, notes)
 
 
 def chosen_channels(maps: Tensor, units: Sequence[int] | None, name: str) -> list[int]:

@@ -17,6 +17,7 @@ from striate.explain.explanation import Explanation, Request
 from striate.explain.labelled import labelled
 from striate.explain.landscape_figure import draw_contours, draw_lines, draw_reliefs
 from striate.explain.loss_surface import LINES, Batches, Landscape, measure_landscape
+from striate.explain.names import names_of
 from striate.explain.sharpness import extreme_eigenvalues, keskar_sharpness
 from striate.predict import automatic_batch
 from striate.tasks.section import Figure, Section, Table
@@ -46,9 +47,7 @@ def explain_landscape(model: Model, request: Request) -> Explanation:
     models = [model]
     if request.other is not None:
         models.append(type(model).load(request.other, str(model.device)))
-    names = [one.card.architecture for one in models]
-    if len(set(names)) < len(names):
-        names = [f"{name}, {which}" for name, which in zip(names, ("first", "second"), strict=True)]
+    names = names_of(models)
     prepared = [batches_of(one, request) for one in models]  # what cannot be is told before the long work
     points = max(LEAST_POINTS, (request.steps or POINTS) | 1)
     landscapes, sharpness = [], []
@@ -61,7 +60,8 @@ def explain_landscape(model: Model, request: Request) -> Explanation:
         sharpness.append(sharpness_of(one, batches, landscapes[-1], request.seed))
         say("sharpness")
     what, count = prepared[0][1], sum(len(images) for images, _ in prepared[0][0])
-    facts = {"model": ", ".join(names), "pictures": f"{count} of {what}", "points": f"{points} × {points}"}
+    built = [f"{name}: {one.card.architecture}" for name, one in zip(names, models, strict=True)]
+    facts = {"model": "; ".join(built), "pictures": f"{count} of {what}", "points": f"{points} × {points}"}
     facts["seed"] = str(request.seed)
     values = {"names": names, "landscapes": landscapes, "sharpness": sharpness}
     return Explanation("Loss landscape", [section_of(names, landscapes, sharpness)], values, facts)
@@ -112,10 +112,12 @@ def sharpness_of(model: Model, batches: Batches, landscape: Landscape, seed: int
 
 def section_of(names: list[str], landscapes: list[Landscape], sharpness: list[dict[str, float]]) -> Section:
     near, far = sharpness[0]["near"], sharpness[0]["far"]
+    rises = {f"mean rise of the loss at distance {near:.2g}": "rise near"}
+    if far != near:  # with few points both are read off at the same one
+        rises[f"mean rise of the loss at distance {far:.2g}"] = "rise far"
     rows = [
         ("loss of the network itself", "loss"),
-        (f"mean rise of the loss at distance {near:.2g}", "rise near"),
-        (f"mean rise of the loss at distance {far:.2g}", "rise far"),
+        *rises.items(),
         ("share of the inner square that is not convex", "not convex"),
         ("rise within 1e-3 of each weight, % (Keskar)", "keskar"),
         ("largest eigenvalue of the Hessian", "largest eigenvalue"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LEAST, DECADES = 1e-4, 4.0  # of the scale: nothing below, and nothing so many powers of ten above the lowest point
 LEVELS = 18
 COLOURS = "viridis"
+WIDEST = 34  # letters of a title
 
 
 def scale_of(landscapes: Sequence[Landscape]) -> tuple[float, float]:
@@ -56,7 +58,7 @@ def draw_contours(names: Sequence[str], landscapes: Sequence[Landscape]) -> Figu
         axes.contourf(axis, axis, heights, levels, cmap=COLOURS, norm=log_norm(low, high))
         axes.contour(axis, axis, heights, levels, colors="white", linewidths=0.4, alpha=0.6)
         axes.plot(0, 0, "*", color="white", markersize=11, markeredgecolor="#333333", markeredgewidth=0.6)
-        axes.set_title(visible(name), parse_math=False)
+        axes.set_title(wrapped(name), parse_math=False)
         axes.set_aspect("equal")
         axes.set_xticks([-1, -0.5, 0, 0.5, 1])
         axes.set_yticks([-1, -0.5, 0, 0.5, 1])
@@ -96,7 +98,7 @@ def draw_reliefs(names: Sequence[str], landscapes: Sequence[Landscape]) -> Figur
         axes.set_zticks(torch.tensor(marks).log10().tolist(), [f"{value:g}" for value in marks], fontsize=8)
         axes.set_xticks([-1, 0, 1])
         axes.set_yticks([-1, 0, 1])
-        axes.set_title(visible(name), parse_math=False)
+        axes.set_title(wrapped(name), parse_math=False)
         axes.view_init(elev=32, azim=-58)
         axes.set_box_aspect(None, zoom=1.15)
         for side in (axes.xaxis, axes.yaxis, axes.zaxis):
@@ -121,6 +123,11 @@ def draw_lines(names: Sequence[str], landscapes: Sequence[Landscape]) -> Figure:
     axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
     axes.legend(frameon=False)
     return figure
+
+
+def wrapped(name: str) -> str:
+    """A name in lines that fit above a panel, the rest of a long one left out."""
+    return "\n".join(textwrap.wrap(visible(name), WIDEST, max_lines=2, placeholder=" …"))
 
 
 def ticks_of(low: float, high: float) -> list[float]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from striate.backbones.backbone import Backbone
+from striate.backbones.layer_names import layer_names
 from striate.errors import UsageError, did_you_mean
 from striate.layers.receptive_fields import FieldTracker, Place
 
@@ -73,6 +74,17 @@ def stages_of(network: nn.Module) -> dict[str, str]:
     return {}
 
 
+def layers_of(network: nn.Module) -> dict[str, str]:
+    """Names that people use, stages and layers as papers call them, → modules of the network, from the picture on."""
+    found = stages_of(network)
+    for prefix, module in network.named_modules():
+        if isinstance(module, Backbone):
+            found = {name: f"{prefix}.{layer}".lstrip(".") for name, layer in layer_names(module).items()} | found
+            break
+    order = {name: place for place, (name, _) in enumerate(network.named_modules())}
+    return dict(sorted(found.items(), key=lambda pair: order[pair[1]]))
+
+
 def stage_layers(network: nn.Module) -> list[str]:
     """The layers that give the stages of a network's backbone, from the picture on; of one without, its convolutions.
 
@@ -107,17 +119,19 @@ def check_units(units: Sequence[int], channels: int, layer: str) -> list[int]:
 
 
 def find_layer(network: nn.Module, name: str) -> nn.Module:
-    """The module of that name, or the layer that gives the stage of that name.
+    """The module of that name, or the layer that people call so: a stage, or as papers do.
 
     Raises:
-        UsageError: there is none; the message names the nearest, or some that there are.
+        UsageError: there is none; the message names those that there are, and the nearest.
     """
     modules = {key: module for key, module in network.named_modules() if key}
-    stages = stages_of(network)
-    if name in modules or name in stages:
-        return modules[name] if name in modules else modules[stages[name]]
-    some = f" There are, among others, {', '.join(list(stages) or stage_layers(network)[-4:])}."
-    raise UsageError(f'the network has no layer "{name}".{did_you_mean(name, [*stages, *modules]) or some}')
+    known = layers_of(network)
+    if name in modules or name in known:
+        return modules[name] if name in modules else modules[known[name]]
+    some = list(known) or stage_layers(network)
+    listed = ", ".join(some if len(some) <= 24 else [*some[:23], "…"])
+    near = did_you_mean(name, [*known, *modules])
+    raise UsageError(f'the network has no layer "{name}"; there are {listed}, and all of its state dict.{near}')
 
 
 class _Reached(Exception):

@@ -45,13 +45,17 @@ class Landscape:
     centre_fp32: float
 
     def nearest(self, radius: float) -> float:
-        """The distance from the centre at which there are points, nearest to the one asked for."""
-        return float(self.axis[(self.axis - radius).abs().argmin()])
+        """The distance from the centre, above 0, at which there are points, nearest to the one asked for."""
+        return float(self.axis[self._nearest(radius)])
 
     def rise(self, radius: float) -> float:
         """How much higher the loss is at about this distance, on the average over the lines, either way."""
-        at = int((self.axis - radius).abs().argmin())
+        at = self._nearest(radius)
         return float(self.lines[:, [at, len(self.axis) - 1 - at]].mean()) - self.centre
+
+    def _nearest(self, radius: float) -> int:
+        middle = len(self.axis) // 2
+        return middle + 1 + int((self.axis[middle + 1 :] - radius).abs().argmin())
 
     @property
     def bent_down(self) -> float:

@@ -19,10 +19,11 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from striate.data.transforms import Normalize
-from striate.errors import UsageError, did_you_mean
+from striate.errors import UsageError
 from striate.explain.explanation import Explanation, Request
 from striate.explain.layers import check_units, read_maps, readable_copy
 from striate.explain.sheets import as_tile, number, webp
+from striate.explain.subject import labels_of
 from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, RED, VIOLET, Figure, Section
 
 if TYPE_CHECKING:
@@ -158,8 +159,8 @@ class _Redirected(torch.autograd.Function):
 
 def explain_maximize(model: Model, request: Request) -> Explanation:
     """Pictures made to excite classes or units. With `request.layer`, its `request.units` (the first four where none
-    are named): the mean of a unit's map is raised. Else a class: `request.label`; where none is named, four drawn by
-    the seed; its output before any softmax is raised.
+    are named): the mean of a unit's map is raised. Else the classes of `request.label`; where none is named, four drawn
+    by the seed; its output before any softmax is raised.
 
     `values`: `pictures` float [N, C, H, W] in 0..1, `names`, `curves` float [steps, N], `before`, `after` float [N].
 
@@ -210,7 +211,7 @@ def explain_maximize(model: Model, request: Request) -> Explanation:
     )
     values = {"pictures": found.pictures, "names": names, "curves": found.curves}
     return Explanation(
-        f"What {model.card.architecture} answers to",
+        f"What {model.name} answers to",
         [Section("Pictures", text, pictures), Section("The way there", "", [curve])],
         values | {"before": found.before, "after": found.after},
         {"model": f"{model.card.architecture}, {model.task.name}", "steps": str(steps), "seed": str(request.seed)},
@@ -244,9 +245,7 @@ def class_score(network: nn.Module, labels: Sequence[int], classes: int, probe: 
 def classes_to_show(model: Model, request: Request) -> list[int]:
     """The class asked for, or some drawn by the seed."""
     if request.label is not None:
-        if request.label not in model.classes:
-            raise UsageError(f'no class "{request.label}".{did_you_mean(request.label, model.classes)}')
-        return [model.classes.index(request.label)]
+        return labels_of(request.label, model.classes)
     generator = torch.Generator().manual_seed(request.seed)
     return torch.randperm(len(model.classes), generator=generator)[:SHOWN].sort().values.tolist()
 

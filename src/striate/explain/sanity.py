@@ -25,9 +25,10 @@ from striate.explain.attribution import (
     smooth_gradient,
 )
 from striate.explain.explanation import Explanation, Request
-from striate.explain.faithfulness import Curves, curves_of, draw_curves, must_be_confident
+from striate.explain.faithfulness import RANDOM, Curves, curves_of, draw_curves
 from striate.explain.layers import backbone_in, find_layer
 from striate.explain.subject import Evidence, Seen, Subject, deepest_maps, look_at
+from striate.results.words import percent
 from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, RED, VIOLET, Figure, Section, Table
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 PICTURES = 4
 STEPS = 12  # of integrated gradients, and samples of SmoothGrad: ranks need no more
+RECOGNISED = 0.9  # of the whole picture's confidence: above, a blurred one leaves nothing to be put back
 OCCLUDED = 9  # places of the covering square along a side
 
 Way = Callable[[nn.Module, Tensor, Evidence], Tensor]  # network, images [1, C, h, w], evidence → map [rows, columns]
@@ -70,10 +72,9 @@ def explain_sanity(model: Model, request: Request) -> Explanation:
     method and for `random`, the mean area under the curve; `values["curves"]`: the curves themselves.
 
     Raises:
-        UsageError: the model says of no class how sure it is, or has no such layer.
+        UsageError: the model has no such layer.
     """
     subject = Subject.of(model)
-    must_be_confident(subject)
     seen, notes = look_at(subject, request, PICTURES)
     layer = request.layer or deepest_maps(subject, seen[0])[0]
     find_layer(subject.network, layer)
@@ -81,8 +82,8 @@ def explain_sanity(model: Model, request: Request) -> Explanation:
     names, correlations = cascade(subject, seen, ways, request.seed, request.say)
     measured = faithful(subject, seen, ways, request)
     sections = [
-        randomisation_section(names, correlations),
-        faithfulness_section(measured),
+        randomisation_section(names, correlations, len(seen)),
+        faithfulness_section(measured, len(seen)),
     ]
     values = {
         "randomised": names,
@@ -92,7 +93,7 @@ def explain_sanity(model: Model, request: Request) -> Explanation:
         "curves": {name: {"deletion": one.deletion, "insertion": one.insertion} for name, one in measured.items()},
     }
     facts = {"pictures": str(len(seen)), "layer of Grad-CAM": layer, "seed": str(request.seed)}
-    return Explanation(f"Sanity of explanations of {subject.architecture}", sections, values, facts, notes)
+    return Explanation(f"Sanity of explanations of {subject.name}", sections, values, facts, notes)
 
 
 def cascade(
@@ -194,11 +195,12 @@ def faithful(subject: Subject, seen: Sequence[Seen], ways: dict[str, Way], reque
     return curves_of(subject, seen, orders, request.seed)
 
 
-def randomisation_section(names: Sequence[str], correlations: dict[str, Tensor]) -> Section:
+def randomisation_section(names: Sequence[str], correlations: dict[str, Tensor], pictures: int) -> Section:
     text = (
-        "From the left, one group of layers after the other loses what it has learnt, the classifier first. A map that "
-        "explains the learnt network must turn into another one: its rank correlation with the first falls towards 0. "
-        "One that stays high shows edges of the picture, whatever the network has learnt.\n\n"
+        f"{counted(pictures)}. From the left, one group of layers after the other loses what it has learnt, to weights "
+        "drawn at random once: the head, then the network's stages down to the picture, each with all its layers and "
+        "named after the last. A map that explains the learnt network must turn into another one: its rank "
+        "correlation with the first falls towards 0. One that stays high shows edges of the picture, whatever the network has learnt.\n\n"
     )
     last = {name: float(values[-1]) for name, values in correlations.items()}
     half = {
@@ -212,26 +214,44 @@ def randomisation_section(names: Sequence[str], correlations: dict[str, Tensor])
         ("method", "trained", *names), rows, "Spearman's rank correlation with the map of the trained network"
     )
     drawing = draw_cascade(names, correlations)
-    caption = "Mean over the pictures. Each point has all layers up to there random."
+    caption = f"Mean over {counted(pictures)}. Each point has all layers up to there random."
     alt = "; ".join(f"{name} ends at {value:.2f}" for name, value in last.items())
     return Section("Layers made random", text, [Figure(drawing, caption, alt, True)], [table])
 
 
-def faithfulness_section(measured: dict[str, Curves]) -> Section:
+def faithfulness_section(measured: dict[str, Curves], pictures: int) -> Section:
     text = (
         "Squares of the picture are taken away, those first that a map holds most important, and the confidence in the "
         "answer is measured: the sooner it falls, the better (deletion, a small area under the curve). The other way "
         "round, they are put onto a blurred picture: the sooner it rises, the better (insertion, a large area). A map "
-        "that is no better than squares at random explains nothing."
+        f"that is no better than squares at random explains nothing. {counted(pictures)}; random is the mean of "
+        f"{RANDOM} orders of each."
     )
     rows = [(name, *one.areas, one.areas[1] - one.areas[0]) for name, one in measured.items()]
-    rows.sort(key=lambda row: -row[3])
+    is_blind, start = recognised_blurred(measured)
+    rows.sort(key=(lambda row: row[1]) if is_blind else (lambda row: -row[3]))
+    if is_blind:
+        text += (
+            f"\n\nHere insertion says nothing of any method: the blurred picture is recognised from the start, with "
+            f"{percent(start)}. The order in the table is that of deletion alone."
+        )
     table = Table(("order", "deletion (low)", "insertion (high)", "difference"), rows, "Areas under the mean curves")
     drawing = draw_curves(measured, COLOURS)
     best = rows[0][0]
     return Section(
-        "Parts taken away", text, [Figure(drawing, "Mean over the pictures.", f"Best: {best}", True)], [table]
+        "Parts taken away", text, [Figure(drawing, f"Mean over {counted(pictures)}.", f"Best: {best}", True)], [table]
     )
+
+
+def recognised_blurred(measured: dict[str, Curves]) -> tuple[bool, float]:
+    """Whether insertion has nothing to tell apart: with nothing put back the confidence is nearly what it is with all;
+    and that confidence."""
+    start, end = (float(next(iter(measured.values())).insertion[at]) for at in (0, -1))
+    return start > RECOGNISED * end, start
+
+
+def counted(pictures: int) -> str:
+    return "1 picture" if pictures == 1 else f"{pictures} pictures"
 
 
 def draw_cascade(names: Sequence[str], correlations: dict[str, Tensor]) -> Drawing:

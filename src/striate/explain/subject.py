@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,8 +14,8 @@ from striate.config import Preprocess
 from striate.data.geometry import fitting
 from striate.data.transforms import Normalize, eval_transform
 from striate.errors import DataError, UsageError, did_you_mean
-from striate.explain.explanation import Request
-from striate.explain.layers import readable_copy, stages_of
+from striate.explain.explanation import Label, Request
+from striate.explain.layers import find_layer, readable_copy, stages_of
 from striate.results import Detections, Result, visible
 from striate.sources import Source, expand
 from striate.tasks import Task
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Evidence = Callable[[Any], Tensor]  # a network's outputs → float [B], of which the gradient is asked for
 
 PICTURES = 12  # explained where no limit is given
+PLACES = 4  # along the shorter side, at least, in the maps that explain a picture as a whole
 OBJECT = 3  # places, at least, in the maps that explain an object
 TOLD = 5  # pictures that could not be read, told one by one
 
@@ -37,13 +38,13 @@ class Subject:
     Attributes:
         network: a copy of the model's: float [B, C, h, w], normalised, → outputs; evaluation mode, no activation in
             place, no parameter asks for a gradient.
-        task, preprocess, architecture, device: the model's.
+        task, preprocess, name, device: the model's.
     """
 
     network: nn.Module
     task: Task
     preprocess: Preprocess
-    architecture: str
+    name: str
     device: torch.device
 
     @classmethod
@@ -52,7 +53,7 @@ class Subject:
             readable_copy(model.module),
             model.task,
             model.card.preprocess,
-            model.card.architecture,
+            model.name,
             torch.device(model.device),
         )
 
@@ -72,6 +73,7 @@ class Seen(NamedTuple):
         label: the class that is explained; -1: none in particular.
         place: see `Task.place`.
         evidence: what the network's outputs give for it.
+        is_reported: the model would say of itself what is explained; of a detector: it is above the threshold.
     """
 
     source: Source
@@ -81,6 +83,7 @@ class Seen(NamedTuple):
     label: int
     place: Tensor | None
     evidence: float
+    is_reported: bool = True
 
     @property
     def size(self) -> tuple[int, int]:
@@ -94,6 +97,12 @@ class Seen(NamedTuple):
     @property
     def said(self) -> str:
         """What the model says, as a sentence."""
+        if not self.is_reported and isinstance(self.result, Detections):
+            score = f", of score {float(self.result.scores[0]):.2f}" if len(self.result) else ""
+            return (
+                f"The model reports no {visible(self.result.classes[self.label])} here: what is explained is its "
+                f"strongest candidate for one{score}, a box below the threshold."
+            )
         said = self.result.describe(3).removeprefix(f"{visible(self.source.name)}: ")
         return f"The model says: {said.replace('  ', ', ')}."
 
@@ -157,12 +166,13 @@ def judged(subject: Subject, source: Source, picture: Tensor, images: Tensor, la
     if strength == float("-inf"):
         named = task.classes[label] if label >= 0 else "anything"
         raise DataError(f"{source.name}: nothing on this picture speaks for {named}")
-    result = task.decode(settled, [source])[0]
+    result, is_reported = task.decode(settled, [source])[0], True
     if isinstance(result, Detections):  # of the strongest of the class alone, however weak it is
+        is_reported = bool((result.labels == label).any())
         candidates = task.decode(settled, [source], threshold=0.0)[0]
         assert isinstance(candidates, Detections)
         result = strongest(candidates, label)
-    return Seen(source, picture, images, result, label, place, strength)
+    return Seen(source, picture, images, result, label, place, strength, is_reported)
 
 
 def strongest(found: Detections, label: int) -> Detections:
@@ -171,14 +181,21 @@ def strongest(found: Detections, label: int) -> Detections:
     return Detections(found.source, found.classes, found.boxes[rows], found.scores[rows], found.labels[rows])
 
 
-def labels_of(name: str | None, classes: tuple[str, ...]) -> list[int]:
-    """Indices of the classes called so (ImageNet has two called crane); none without a name.
+def labels_of(label: Label | Sequence[Label] | None, classes: tuple[str, ...]) -> list[int]:
+    """Indices of the classes meant: an index itself, or all that are called so (ImageNet has two called crane).
 
     Raises:
-        UsageError: no class is called so.
+        UsageError: there is no such class.
     """
-    if name is None:
+    if label is None:
         return []
+    if isinstance(label, int):
+        if not 0 <= label < len(classes):
+            raise UsageError(f"no class has the index {label}: there are {len(classes):,}, from 0 on")
+        return [label]
+    if not isinstance(label, str):
+        return [*dict.fromkeys(index for one in label for index in labels_of(one, classes))]
+    name = label
     found = [index for index, known in enumerate(classes) if known == name]
     if not found:
         listed = f" There are {', '.join(classes)}." if len(classes) <= 12 else f" There are {len(classes):,} classes."
@@ -187,30 +204,41 @@ def labels_of(name: str | None, classes: tuple[str, ...]) -> list[int]:
 
 
 def deepest_maps(subject: Subject, one: Seen) -> tuple[str, nn.Module]:
-    """The last stage of the backbone that gives maps of more than one place; without a backbone the last such layer.
+    """The last stage of the backbone whose maps have enough places to say where; without a backbone the last such
+    layer; where none has, the first.
 
     Where an object is explained, the last in which it is at least three places long: coarser maps are for larger ones.
 
     Raises:
         UsageError: no layer gives maps.
     """
-    stages = stages_of(subject.network)
-    names = stages or {name: name for name, _ in subject.network.named_modules() if name}
-    layers = {name: subject.network.get_submodule(layer) for name, layer in names.items()}
+    found = maps_by_stage(subject, one)
+    if not found:
+        raise UsageError("this network has no feature maps, so there are no regions to speak of: take --how integrated")
+    side, height = object_side(one, subject.preprocess), one.images.shape[2]
+    fine = [
+        name
+        for name, (rows, columns) in found.items()
+        if (min(rows, columns) >= PLACES if side is None else side * rows / height >= OBJECT)
+    ]
+    name = fine[-1] if fine else next(iter(found))
+    return name, find_layer(subject.network, name)
+
+
+def maps_by_stage(subject: Subject, one: Seen) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the maps of each stage of the backbone, from the picture on; without a backbone, of each
+    layer."""
+    network = subject.network
+    names = stages_of(network) or {name: name for name, _ in network.named_modules() if name}
+    layers = {name: network.get_submodule(layer) for name, layer in names.items()}
     with torch.no_grad(), outputs_of([*layers.values()]) as given:
-        subject.network(one.images)
-    found = {
-        name: values.shape[2] / one.images.shape[2]
+        network(one.images)
+    return {
+        name: (values.shape[2], values.shape[3])
         for name, layer in layers.items()
         for values in given.get(layer, ())
         if is_map(values)
     }
-    if not found:
-        raise UsageError("this network has no feature maps, so there are no regions to speak of: take --how integrated")
-    side = object_side(one, subject.preprocess)
-    fine = [name for name, scale in found.items() if side is None or side * scale >= OBJECT]
-    name = fine[-1] if fine else next(iter(found))
-    return name, layers[name]
 
 
 def object_side(one: Seen, preprocess: Preprocess) -> float | None:

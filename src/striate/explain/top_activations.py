@@ -219,7 +219,7 @@ def explain_top(model: Model, request: Request) -> Explanation:
         text = f"{len(seen.top.values):,} units; {seen.field_in_words()}. Grey is outside the picture."
         sections.append(Section(seen.layer, text, figures))
     return Explanation(
-        f"What excites {model.card.architecture}",
+        f"What excites {model.name}",
         sections,
         {seen.layer: seen.values() for seen in found},
         facts_of(model, found),

@@ -115,6 +115,8 @@ def measured(watched: Any, setting: Setting) -> dict[str, Any]:
             "shares": found.shares.tolist(),
             "peaks": rounded(found.peaks),
             "place": found.place,
+            "areas": found.areas.tolist(),
+            "above": found.above,
         }
     return numbers | {"good": watched.good}
 
@@ -130,8 +132,8 @@ def restored(numbers: dict[str, Any], which: str, concepts: tuple[str, ...]) -> 
 
     kept = numbers[which]
     place = None if kept["place"] is None else Place(*(tuple(pair) for pair in kept["place"]))
-    tensors = {name: torch.tensor(kept[name]) for name in ("iou", "thresholds", "shares", "peaks")}
-    return Dissection(concepts, place=place, **tensors)
+    tensors = {name: torch.tensor(kept[name]) for name in ("iou", "thresholds", "shares", "peaks", "areas")}
+    return Dissection(concepts, place=place, above=kept["above"], **tensors)
 
 
 WORKED = (
