@@ -13,6 +13,7 @@ from striate.explain import METHODS
 if TYPE_CHECKING:
     from striate.explain.explanation import Explanation
 
+ROWS = 24  # of a table on the terminal, at most
 HOW = f"One or more of {', '.join(METHODS)}; gradcam if none is named, --list says what each shows."
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable="", help=HOW)]
 Numbers = Annotated[list[int] | None, Parameter(consume_multiple=True, negative_iterable="")]
@@ -195,15 +196,15 @@ def _print(explanation: Explanation) -> None:
     out.print(explanation.title, markup=False, style="bold")
     for section in explanation.sections:
         first = section.text.partition("\n\n")[0]
-        if first:
-            out.print(f"{section.title}: {first}", markup=False)
-        for table in section.tables:
-            if len(table.rows) <= 24:
-                rows = [
-                    tuple("–" if cell is None else round(cell, 4) if isinstance(cell, float) else cell for cell in row)
-                    for row in table.rows
-                ]
-                print_table(table.columns, rows, table.caption or None)
+        tables = [table for table in section.tables if len(table.rows) <= ROWS]
+        if first or tables:
+            out.print(f"{section.title}: {first}" if first else section.title, markup=False)
+        for table in tables:
+            rows = [
+                tuple("–" if cell is None else round(cell, 4) if isinstance(cell, float) else cell for cell in row)
+                for row in table.rows
+            ]
+            print_table(table.columns, rows, table.caption or None)
 
 
 def _command(model: Path, sources: tuple[str, ...], way: str, options: dict[str, Any]) -> str:

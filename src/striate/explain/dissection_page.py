@@ -211,8 +211,8 @@ def concept_table(found: Dissection, control: Dissection) -> Table:
         columns,
         rows,
         f"A unit is excited by {100 * float(found.areas.median()):.2f} % of all pixels (the median; at most "
-        f"{100 * float(found.areas.max()):.2f} %): of a concept with a larger share it can cover a part only, and has the "
-        "IoU that is possible.",
+        f"{100 * float(found.areas.max()):.2f} %). With a concept of another size its IoU is at most the smaller share "
+        "over the larger: the best of these is what is possible.",
     )
 
 

@@ -61,7 +61,8 @@ def explain_epsilons(model: Model, request: Request) -> Explanation:
     Reads of the request: `sources`, a data set with the model's classes, Samples with indices of them as targets, or
     any pictures: then what is told is the share of answers that stay as they are undisturbed; `epsilon`, the
     strongest, up to which eight strengths of whole grey levels are tried; `steps` of PGD, 10; `limit`, 200; `other`, a
-    second model, which is shown the same adversaries; `seed`. A picture that falls to PGD counts as fallen at every greater ε: the smaller noise is within it.
+    second model, which is shown the same adversaries; `seed`. A picture that falls to PGD counts as fallen at every
+    greater ε: the smaller noise is within it.
 
     Values: `epsilons`; `fgsm`, `pgd` and, with another model, `other`, `transfer_fgsm`, `transfer_pgd`: a share each;
     `count`; `truth`.
@@ -89,7 +90,8 @@ def explain_epsilons(model: Model, request: Request) -> Explanation:
     text = (
         f"{judged.truth} {sentence(epsilons, rates[0], rates[1], what)}\n\n"
         "FGSM takes one step along the gradient's sign, PGD several from a random start: the lower of the two "
-        "tells what the network is worth. Where FGSM looks harmless and PGD does not, the network only hides its gradient."
+        "tells what the network is worth. Where FGSM looks harmless and PGD does not, the network only hides its "
+        "gradient."
     )
     if other is not None:
         text += f"\n\nDashed: {others[0]} sees the pictures that were made to fool {network}, not it."

@@ -200,7 +200,8 @@ def randomisation_section(names: Sequence[str], correlations: dict[str, Tensor],
         f"{counted(pictures)}. From the left, one group of layers after the other loses what it has learnt, to weights "
         "drawn at random once: the head, then the network's stages down to the picture, each with all its layers and "
         "named after the last. A map that explains the learnt network must turn into another one: its rank "
-        "correlation with the first falls towards 0. One that stays high shows edges of the picture, whatever the network has learnt.\n\n"
+        "correlation with the first falls towards 0. One that stays high shows edges of the picture, whatever the "
+        "network has learnt.\n\n"
     )
     last = {name: float(values[-1]) for name, values in correlations.items()}
     half = {
@@ -232,7 +233,7 @@ def faithfulness_section(measured: dict[str, Curves], pictures: int) -> Section:
     rows.sort(key=(lambda row: row[1]) if is_blind else (lambda row: -row[3]))
     if is_blind:
         text += (
-            f"\n\nHere insertion says nothing of any method: the blurred picture is recognised from the start, with "
+            f" Here insertion says nothing of any method: the blurred picture is recognised from the start, with "
             f"{percent(start)}. The order in the table is that of deletion alone."
         )
     table = Table(("order", "deletion (low)", "insertion (high)", "difference"), rows, "Areas under the mean curves")
