@@ -85,7 +85,7 @@ def test_one_named_page(capsys, model: str, photo: str):
         (
             ["MODEL", "cat.png", "--epsilon", "0.5"],
             2,
-            "epsilon changes nothing in gradcam: it is for adversary, epsilons",
+            "epsilon means nothing to gradcam: it is for adversary, epsilons",
         ),
         (["MODEL", "cat.png", "--how", "adversary", "--epsilon", "0.001"], 2, "no pixel"),
         (["MODEL", "digits", "--how", "gradcam", "top"], 2, "digits:test"),

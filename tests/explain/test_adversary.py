@@ -157,7 +157,7 @@ def test_without_labels_the_models_own_answers_are_the_truth(tmp_path: Path):
     assert found.values["fgsm"][1:] == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25])
     text = found.sections[0].text
     assert text.startswith("Without labels that the model knows: the share of answers that stay the same.")
-    assert "100.0 % are answered as undisturbed" in text
+    assert "Under noise of 51/255 FGSM leaves 25.0 %" in text
     assert "rightly" not in found.to_html()
     assert found.title == "Answers of brightness under attack"
     assert "broken.png" in found.notes[0]

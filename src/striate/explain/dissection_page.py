@@ -212,7 +212,7 @@ def concept_table(found: Dissection, control: Dissection) -> Table:
         rows,
         f"A unit is excited by {100 * float(found.areas.median()):.2f} % of all pixels (the median; at most "
         f"{100 * float(found.areas.max()):.2f} %). With a concept of another size its IoU is at most the smaller share "
-        "over the larger: the best of these is what is possible.",
+        "over the larger: the best of these, of random weights too, is what is possible.",
     )
 
 

@@ -88,7 +88,7 @@ def explain_epsilons(model: Model, request: Request) -> Explanation:
     columns = [f"ε {in_255(epsilon)}" if epsilon else "undisturbed" for epsilon in epsilons]
     what = "answered rightly" if judged.has_labels else "answered as undisturbed"
     text = (
-        f"{judged.truth} {sentence(epsilons, rates[0], rates[1], what)}\n\n"
+        f"{judged.truth} {sentence(epsilons, rates[0], rates[1], judged.has_labels)}\n\n"
         "FGSM takes one step along the gradient's sign, PGD several from a random start: the lower of the two "
         "tells what the network is worth. Where FGSM looks harmless and PGD does not, the network only hides its "
         "gradient."
@@ -213,9 +213,7 @@ def read_all(model: Model, samples: list[Sample], truth: str) -> Judged:
     return Judged(pictures.stack, kept, truth, pictures.skipped)
 
 
-def sentence(epsilons: Sequence[float], fast: Sequence[float], slow: Sequence[float], what: str) -> str:
+def sentence(epsilons: Sequence[float], fast: Sequence[float], slow: Sequence[float], has_labels: bool) -> str:
     """What the curves say, in one line."""
-    return (
-        f"Undisturbed, {percent(fast[0])} are {what}; under noise of {in_255(epsilons[-1])} FGSM leaves "
-        f"{percent(fast[-1])} and PGD {percent(slow[-1])}."
-    )
+    left = f"nder noise of {in_255(epsilons[-1])} FGSM leaves {percent(fast[-1])} and PGD {percent(slow[-1])}."
+    return f"Undisturbed, {percent(fast[0])} are answered rightly; u{left}" if has_labels else f"U{left}"

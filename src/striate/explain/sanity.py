@@ -198,8 +198,8 @@ def faithful(subject: Subject, seen: Sequence[Seen], ways: dict[str, Way], reque
 def randomisation_section(names: Sequence[str], correlations: dict[str, Tensor], pictures: int) -> Section:
     text = (
         f"{counted(pictures)}. From the left, one group of layers after the other loses what it has learnt, to weights "
-        "drawn at random once: the head, then the network's stages down to the picture, each with all its layers and "
-        "named after the last. A map that explains the learnt network must turn into another one: its rank "
+        "drawn at random once: the head, then the network's stages down to the picture, each the whole stage and not "
+        "only the layer that may be called so. A map that explains the learnt network must turn into another one: its rank "
         "correlation with the first falls towards 0. One that stays high shows edges of the picture, whatever the "
         "network has learnt.\n\n"
     )
