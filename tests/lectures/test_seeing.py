@@ -162,6 +162,8 @@ def test_a_dissection_comes_back_from_json():
             "thresholds": [1.0, 2.0],
             "shares": [0.1, 0.2],
             "peaks": [[1.5, 2.5]],
+            "areas": [0.005, 0.004],
+            "above": 12,
             "place": [[3, 3], [2, 2], [-1, -1]],
         }
     }

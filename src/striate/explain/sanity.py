@@ -199,8 +199,8 @@ def randomisation_section(names: Sequence[str], correlations: dict[str, Tensor],
     text = (
         f"{counted(pictures)}. From the left, one group of layers after the other loses what it has learnt, to weights "
         "drawn at random once: the head, then the network's stages down to the picture, each the whole stage and not "
-        "only the layer that may be called so. A map that explains the learnt network must turn into another one: its rank "
-        "correlation with the first falls towards 0. One that stays high shows edges of the picture, whatever the "
+        "only the layer that may be called so. A map that explains the learnt network must turn into another one: its "
+        "rank correlation with the first falls towards 0. One that stays high shows edges of the picture, whatever the "
         "network has learnt.\n\n"
     )
     last = {name: float(values[-1]) for name, values in correlations.items()}

@@ -124,13 +124,13 @@ def paint_all(weights: str, content: Any, style: Any, setting: Setting) -> dict[
     """The pair at full size, and small for each strength: pictures as WebP in base64, and the losses."""
     from striate.create import stylize
 
-    small = {"size": SMALL, "steps": FEW}
+    small: dict[str, Any] = {"size": SMALL, "steps": FEW, "device": "cpu"}
     setting.say(f"painting {SIZE} pixels")
     whole = stylize(content, style, network=weights, size=SIZE, steps=STEPS, device="cpu")
     row = []
     for strength in STRENGTHS:
         setting.say(f"painting {SMALL} pixels, style × {strength:g}")
-        one = stylize(content, style, network=weights, strength=strength, device="cpu", **small)
+        one = stylize(content, style, network=weights, strength=strength, **small)
         row.append({**{name: one.losses[-1][name] for name in ("style", "content")}, "picture": packed(one.image)})
     return {"picture": packed(whole.image), "losses": whole.losses, "row": row}
 
