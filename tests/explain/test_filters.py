@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 import torch
-from PIL import Image
 from tests.explain.models import Residual, Sides, model_of, picture, zoo_model
 from torch import nn
 
 from striate.errors import UsageError
 from striate.explain.filters import brightness_share, painted, separable_share, strongest_pattern
-from striate.explain.tiles import sheet
 
 
 def test_brightness_share_is_1_for_grey_and_0_for_opponent_colours():
@@ -99,12 +95,3 @@ def test_a_layer_before_an_activation_in_place_is_not_overwritten():
         model.explain(picture(), "features", layer="fc")
     with pytest.raises(UsageError, match="--layer"):
         model_of(Sides()).explain(picture(), "features")
-
-
-def test_a_sheet_has_its_tiles_in_order():
-    tiles = [torch.full((1, 4, 4), level, dtype=torch.uint8) for level in (10, 90, 170, 250)]
-    drawn = Image.open(io.BytesIO(sheet(tiles, list("abcd"), side=40))).convert("RGBA")
-    assert [drawn.getpixel((20 + 46 * column, 20)) for column in range(4)] == [
-        (v, v, v, 255) for v in (10, 90, 170, 250)
-    ]
-    assert drawn.getpixel((43, 20))[3] == 0  # clear between them

@@ -5,7 +5,7 @@ import io
 import torch
 from PIL import Image
 
-from striate.explain.sheets import NOTHING, TILE, as_grey, as_tile, beside, crop_of, cut, grid, number, webp
+from striate.explain.sheets import NOTHING, TILE, as_grey, as_tile, beside, crop_of, cut, grid, number, sheet, webp
 from striate.layers.receptive_fields import Place
 
 
@@ -50,3 +50,12 @@ def test_words():
     assert long.startswith("12 …")
     assert long.endswith("tabby")
     assert cut("12 cat", caption_font(12), TILE) == "12 cat"
+
+
+def test_a_sheet_has_its_tiles_in_order():
+    tiles = [torch.full((1, 4, 4), level, dtype=torch.uint8) for level in (10, 90, 170, 250)]
+    drawn = Image.open(io.BytesIO(sheet(tiles, list("abcd"), side=40))).convert("RGBA")
+    assert [drawn.getpixel((20 + 46 * column, 20)) for column in range(4)] == [
+        (v, v, v, 255) for v in (10, 90, 170, 250)
+    ]
+    assert drawn.getpixel((43, 20))[3] == 0  # clear between them

@@ -86,7 +86,7 @@ def explain_epsilons(model: Model, request: Request) -> Explanation:
         request.say(f"{min(start + batch, len(judged.samples))} of {len(judged.samples)} pictures")
     rates = [row.tolist() for row in hits.double() / len(judged.samples)]
     columns = [f"ε {in_255(epsilon)}" if epsilon else "undisturbed" for epsilon in epsilons]
-    what = "answered rightly" if judged.has_labels else "answered as undisturbed"
+    what = "right answers" if judged.has_labels else "answers that stay the same"
     text = (
         f"{judged.truth} {sentence(epsilons, rates[0], rates[1], judged.has_labels)}\n\n"
         "FGSM takes one step along the gradient's sign, PGD several from a random start: the lower of the two "
@@ -95,8 +95,11 @@ def explain_epsilons(model: Model, request: Request) -> Explanation:
     )
     if other is not None:
         text += f"\n\nDashed: {others[0]} sees the pictures that were made to fool {network}, not it."
-    caption = "Right answers against ε." if judged.has_labels else "Answers that stay the same against ε."
-    figure = Figure(draw_epsilons(epsilons, dict(zip(names, rates, strict=True)), what), caption, wide=True)
+    figure = Figure(
+        draw_epsilons(epsilons, dict(zip(names, rates, strict=True)), what),
+        f"{what.capitalize()} against ε.",
+        wide=True,
+    )
     table = Table(("attack", *columns), [(name, *row) for name, row in zip(names, rates, strict=True)])
     keys = ("fgsm", "pgd", "transfer_fgsm", "transfer_pgd")
     values: dict[str, Any] = {"epsilons": epsilons, "count": len(judged.samples), "truth": judged.truth}

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from striate.errors import UsageError
 from striate.explain.explanation import Explanation, Request
 from striate.explain.layers import find_layer, stages_of
+from striate.explain.sheets import sheet
 from striate.explain.subject import Seen, Subject, is_map, look_at, outputs_of
-from striate.explain.tiles import sheet
 from striate.tasks.section import BLUE, GREY, ORANGE, Figure, PictureCard, Section, Table
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from striate.drawing import caption_font
 from striate.layers.receptive_fields import Place
 
 TILE, GAP, LETTER = 128, 6, 12  # pixels
+WIDTH = 1080  # of a sheet that fills a page, in pixels
 INK = "#7d8590"  # is read on white and on black
 NOTHING = 128  # the grey outside a picture, and of 0 in a projection
 
@@ -49,7 +50,8 @@ def as_tile(picture: Tensor, side: int = TILE) -> Image.Image:
     image = Image.fromarray(pixels)
     longer = max(image.size)
     size = (max(1, round(image.width * side / longer)), max(1, round(image.height * side / longer)))
-    return image.resize(size, Image.Resampling.NEAREST if longer <= side // 3 else Image.Resampling.LANCZOS)
+    whole = side % longer == 0 or longer <= side // 3
+    return image.resize(size, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
 
 
 def grid(tiles: Sequence[Image.Image], captions: Sequence[str] = (), columns: int = 3, side: int = TILE) -> Image.Image:
@@ -60,16 +62,33 @@ def grid(tiles: Sequence[Image.Image], captions: Sequence[str] = (), columns: in
         captions: as many, or none; what is too long loses its beginning, for names of files differ at their ends.
     """
     font = caption_font(LETTER)
-    step_x, step_y = side + GAP, side + GAP + (LETTER + 6 if captions else 0)
+    high = max((tile.height for tile in tiles), default=side)
+    step_x, step_y = side + GAP, high + GAP + (LETTER + 6 if captions else 0)
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGBA", (columns * step_x - GAP, rows * step_y - GAP))
     pen = ImageDraw.Draw(sheet)
     for at, tile in enumerate(tiles):
         x, y = at % columns * step_x, at // columns * step_y
-        sheet.paste(tile, (x + (side - tile.width) // 2, y + (side - tile.height) // 2))
+        sheet.paste(tile, (x + (side - tile.width) // 2, y + (high - tile.height) // 2))
         if captions:
-            pen.text((x + side / 2, y + side + 3), cut(captions[at], font, side), INK, font, anchor="ma")
+            pen.text((x + side / 2, y + high + 3), cut(captions[at], font, side), INK, font, anchor="ma")
     return sheet
+
+
+def sheet(pictures: Sequence[Tensor], labels: Sequence[str], side: int | None = None) -> bytes:
+    """WebP of pictures uint8 [1 or 3, h, w] with a label each, as many in a row as fill a page.
+
+    Args:
+        side: longer side of each in pixels, at least; by default as large as lets few fill the width, 40 to 84. Small
+            pictures grow by a whole factor without smoothing.
+    """
+    longest = max(max(picture.shape[-2:]) for picture in pictures)
+    if side is None:
+        side = max(40, min(84, round((WIDTH * 420 / len(pictures)) ** 0.5)))
+    if longest <= side:
+        side = longest * -(-side // longest)
+    columns = max(1, min(len(pictures), (WIDTH + GAP) // (side + GAP)))
+    return webp(grid([as_tile(one, side) for one in pictures], labels, columns, side), lossless=longest <= side)
 
 
 def cut(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
@@ -99,10 +118,10 @@ def beside(sheets: Sequence[Image.Image], gap: int = 4 * GAP) -> Image.Image:
     return whole
 
 
-def webp(sheet: Image.Image) -> bytes:
+def webp(sheet: Image.Image, lossless: bool = False) -> bytes:
     """The sheet as the content of a WebP file."""
     content = io.BytesIO()
-    sheet.save(content, "WEBP", quality=88, method=4)
+    sheet.save(content, "WEBP", lossless=lossless, quality=88, method=4)
     return content.getvalue()
 
 

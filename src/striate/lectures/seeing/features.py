@@ -101,7 +101,7 @@ def show(setting: Setting) -> Shown:
 def first_filters(model: Model) -> tuple[list[Check], Section]:
     """SqueezeNet's, sorted, counted, and beside random ones of the same shape."""
     from striate.explain.filters import painted
-    from striate.explain.tiles import sheet
+    from striate.explain.sheets import sheet
 
     weights = model.module.get_submodule("features.0").weight.detach().float()  # type: ignore[union-attr]
     drawn = torch.randn((DRAWN, *weights.shape[1:]), generator=torch.Generator().manual_seed(0))
@@ -211,7 +211,7 @@ def on_digits() -> tuple[list[Check], list[Section]]:
     """A small network that learns scikit-learn's digits in a second: its filters before and after, and its maps."""
     from striate.explain.filters import painted, shaded
     from striate.explain.layers import read_maps, readable_copy
-    from striate.explain.tiles import sheet
+    from striate.explain.sheets import sheet
     from striate.lectures.foundations.digits import accuracy, digits, fit, seeded
 
     data: Digits = digits(1_200)
