@@ -10,9 +10,7 @@ the held-out photographs stays under 0.8.
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import random
 import sys
 import tempfile
 import time
@@ -20,14 +18,11 @@ from pathlib import Path
 
 from bench.harness import Comparison, run
 from bench.pictures import SHARED, dataset
+from striate.lectures.work.rating import written
 
 PAIRS = 3  # seeds
+PHOTOGRAPHS = 116
 WEIGHTS = "squeezenet1_0-imagenet.safetensors"
-DAMAGE = ((0.0, 95), (1.0, 60), (2.0, 35), (3.5, 20), (6.0, 10))  # blur in pixels of 320, JPEG quality
-MEANS = (7.4, 6.3, 5.2, 4.0, 2.8)
-SPREADS = (1.2, 1.5, 1.8, 1.5, 1.2)
-VOTERS = 200
-HELD_OUT = 4  # one photograph in four
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +35,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
     facts: dict[str, object] = {}
     correlations: list[float] = []
     with tempfile.TemporaryDirectory(prefix="striate-bench-") as where:
-        folder = written(Path(options.keep or where) / "ava")
+        folder = written(dataset("imagenet-samples"), Path(options.keep or where) / "ava", PHOTOGRAPHS)
         for seed in range(options.pairs):
             command = [sys.executable, "-m", "striate", "train", str(folder), "--seed", str(seed), "--json"]
             command += ["--weights", str(SHARED / WEIGHTS), "--transfer", options.transfer]
@@ -54,34 +49,3 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
             correlations.append(values["spearman"])
             facts[f"seed {seed}"] = {name: round(value, 4) for name, value in values.items()}
     return [Comparison("s", {"striate": seconds}, False, facts, "degraded photographs", min(correlations) >= 0.8)]
-
-
-def written(folder: Path) -> Path:
-    """AVA.txt, images/ and the list of test pictures."""
-    from PIL import Image, ImageFilter
-
-    (folder / "images").mkdir(parents=True)
-    (folder / "aesthetics_image_lists").mkdir()
-    draw = random.Random(0)
-    lines: list[str] = []
-    test: list[str] = []
-    photos = sorted(dataset("imagenet-samples").glob("*.JPEG"))
-    for number, path in enumerate(photos):
-        with Image.open(path) as opened:
-            photo = opened.convert("RGB")
-        photo.thumbnail((320, 320))
-        for grade, (blur, quality) in enumerate(DAMAGE):
-            identity = str(1000 + number * len(DAMAGE) + grade)
-            content = io.BytesIO()
-            photo.filter(ImageFilter.GaussianBlur(blur)).save(content, "JPEG", quality=quality)
-            (folder / "images" / f"{identity}.jpg").write_bytes(content.getvalue())
-            counts = [0] * 10
-            mean = MEANS[grade] + draw.gauss(0, 0.3)
-            for _ in range(VOTERS):
-                counts[min(max(round(draw.gauss(mean, SPREADS[grade])), 1), 10) - 1] += 1
-            lines.append(f"{len(lines) + 1} {identity} {' '.join(map(str, counts))} 0 0 0")
-            if number % HELD_OUT == 0:
-                test.append(identity)
-    (folder / "AVA.txt").write_text("\n".join(lines) + "\n")
-    (folder / "aesthetics_image_lists" / "generic_test.jpgl").write_text("\n".join(test) + "\n")
-    return folder

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.lectures.known import Known, agreeing
 
 from striate.lectures.detection import (
     anchors,
@@ -28,25 +27,7 @@ from striate.lectures.detection import (
     suppression,
     yolo,
 )
-from striate.lectures.page import Setting, innermost
-
-
-@dataclass(frozen=True)
-class Known(Setting):
-    """What was found, by name, and what every long run gave; None: run."""
-
-    places: Any = None
-    known: Any = None
-
-    def found(self, name: str) -> Path | None:
-        return (self.places or {}).get(name)
-
-    def remembered(self, name: str, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        return compute() if self.known is None else self.known
-
-
-def agreeing(shown: Any) -> list[bool]:
-    return [check.agrees for check in shown.checks]
+from striate.lectures.page import innermost
 
 
 def test_suppression_as_worked(tmp_path: Path):

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.lectures.known import Known, agreeing
 
-from striate.lectures.page import Setting
+from striate.lectures.page import innermost
 from striate.lectures.work import classify, emotion, rating, robustness, scenes, transfer
-
-
-@dataclass(frozen=True)
-class Known(Setting):
-    """What was found, by name, and what every long run gave; None: run."""
-
-    places: Any = None
-    known: Any = None
-
-    def found(self, name: str) -> Path | None:
-        return (self.places or {}).get(name)
-
-    def remembered(self, name: str, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        return compute() if self.known is None else self.known
-
-
-def agreeing(shown: Any) -> list[bool]:
-    return [check.agrees for check in shown.checks]
 
 
 def runs(**last: float) -> dict[str, Any]:
@@ -303,12 +284,6 @@ def test_quick_lines_run(module: Any, expected: list[str]):
 
 
 # the real ones
-
-
-def innermost(folder: Path, name: str) -> Path:
-    from striate.lectures import page
-
-    return page.innermost(folder, name)
 
 
 @pytest.mark.slow

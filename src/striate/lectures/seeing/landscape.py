@@ -91,8 +91,8 @@ def plain_and_residual(source: Path, setting: Setting) -> tuple[list[Check], Sec
             "plain: chaotic; residual: convex",
             f"{plain['not convex']:.0%} against {residual['not convex']:.0%}",
             plain["not convex"] > residual["not convex"],
-            "Where the smaller of the two curvatures is below zero. If it differs: in minutes plain-56 hardly learns, and "
-            "the loss round it is a plateau, which bends neither way.",
+            "Where the smaller of the two curvatures is below zero. If it differs: in minutes plain-56 hardly learns, "
+            "and the loss round it is a plateau, which bends neither way.",
         ),
         Check(
             "size of the smallest eigenvalue of the Hessian over the largest",

@@ -77,7 +77,7 @@ def by_hand() -> list[Check]:
     ]
 
 
-def written(photos: Path, folder: Path) -> Path:
+def written(photos: Path, folder: Path, count: int = COUNT) -> Path:
     """AVA's layout: AVA.txt with a count a grade, images/, and the list of the pictures to be judged on."""
     import random
 
@@ -88,7 +88,7 @@ def written(photos: Path, folder: Path) -> Path:
     draw = random.Random(0)
     lines: list[str] = []
     held: list[str] = []
-    for number, path in enumerate(sorted(photos.glob("*.JPEG"))[:COUNT]):
+    for number, path in enumerate(sorted(photos.glob("*.JPEG"))[:count]):
         with Image.open(path) as opened:
             photo = opened.convert("RGB")
         for grade in range(len(DAMAGE)):
