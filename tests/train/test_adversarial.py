@@ -38,6 +38,7 @@ def rows(run: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_batch_is_made_harder_within_the_ball(tmp_path: Path, steps: int):
     job = prepare(quick(tmp_path, adversarial_steps=steps, precision="fp32"), write=False)
+    assert any(note.startswith(f"adversarial: {steps + 1} passes a step") for note in job.notes)
     trainer = job.trainer
     trainer.place.step = trainer.schedule.steps  # at full strength
     batch = next(job.train.batches(64))

@@ -140,6 +140,9 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
         recipe, note = settle(recipe, asked, head, task.class_counts(plain.targets), task.metrics().best)
         notes.append(note)
     refuse_adversarial(recipe, model)
+    if recipe.adversarial:
+        passes = recipe.adversarial_steps + 1
+        notes.append(f"adversarial: {passes} passes a step instead of one, and an attack after each epoch")
     train = make_split(dataset, "train", task, recipe, preprocess)
     val = make_split(dataset, "val", task, recipe, preprocess)
     draw_weights = task.sample_weights(train.targets) if recipe.sampling == "balanced" else None
