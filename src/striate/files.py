@@ -54,5 +54,5 @@ def refuse_overwrite(path: str | Path, overwrite: bool) -> Path:
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists already: choose another place, or pass --overwrite")
+        raise UsageError(f"{path} exists already: choose another place, or pass --overwrite (overwrite=True)")
     return path

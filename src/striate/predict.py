@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from striate.data.transforms import alike
 from striate.errors import DataError, ImageError
 from striate.results import Failure, Result
 from striate.sources import Source
@@ -150,16 +151,13 @@ def forward_alike(
     network: nn.Module, images: Sequence[Tensor], device: torch.device, settle: Settle, sizes: Tensor
 ) -> Tensor:
     """As `forward`, of pictures uint8 [C, h, w] whose sizes may differ: those of one size at once."""
-    shapes = [image.shape for image in images]
-    if len(set(shapes)) == 1:
-        return forward(network, torch.stack(list(images)), device, settle, sizes)
-    outputs: list[Tensor] = [torch.empty(0)] * len(images)
-    for shape in dict.fromkeys(shapes):
-        rows = [row for row, one in enumerate(shapes) if one == shape]
-        settled = forward(network, torch.stack([images[row] for row in rows]), device, settle, sizes[rows])
-        for row, output in zip(rows, settled, strict=True):
-            outputs[row] = output
-    return torch.stack(outputs)
+    groups = alike(range(len(images)), lambda row: images[row].shape)
+    outputs = [
+        forward(network, torch.stack([images[row] for row in rows]), device, settle, sizes[rows]) for rows in groups
+    ]
+    if len(groups) == 1:
+        return outputs[0]
+    return torch.cat(outputs)[torch.tensor([row for rows in groups for row in rows]).argsort()]
 
 
 def forward(

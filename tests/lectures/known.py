@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,3 +28,11 @@ class Known(Setting):
 
 def agreeing(shown: Any) -> list[bool]:
     return [check.agrees for check in shown.checks]
+
+
+def said(python: str) -> str:
+    """What the ten lines of a page print, run as they stand."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(python, "PYTHON", "exec"), {"__name__": "__main__"})
+    return out.getvalue()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.lectures.known import said
 
 from striate.lectures import LECTURES
 from striate.lectures.page import Check, Setting, Shown
@@ -44,14 +43,6 @@ def module_of(name: str) -> ModuleType:
 
 def by_name(shown: Shown) -> dict[str, Check]:
     return {check.what: check for check in shown.checks}
-
-
-def said(python: str) -> str:
-    """What ten lines print, run as they stand."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(python, "PYTHON", "exec"), {"__name__": "__main__"})
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")

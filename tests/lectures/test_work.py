@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.lectures.known import Known, agreeing
+from tests.lectures.known import Known, agreeing, said
 
 from striate.lectures.page import innermost
 from striate.lectures.work import classify, emotion, rating, robustness, scenes, transfer
@@ -98,10 +96,8 @@ def test_robustness_is_drawn_from_what_was_remembered(tmp_path: Path):
 def test_ten_lines_run(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert len(module.PYTHON.splitlines()) <= 10
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(module.PYTHON, "PYTHON", "exec"), {"__name__": "__main__"})
-    assert any(part in out.getvalue() for part in ("features: 0.", "costs most", "are named rightly"))
+    printed = said(module.PYTHON)
+    assert any(part in printed for part in ("features: 0.", "costs most", "are named rightly"))
     assert not list(tmp_path.iterdir())
 
 
@@ -276,11 +272,9 @@ def test_mini_xception_has_about_sixty_thousand_weights(tmp_path: Path):
 )
 def test_quick_lines_run(module: Any, expected: list[str]):
     assert len(module.PYTHON.splitlines()) <= 10
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(module.PYTHON, "PYTHON", "exec"), {"__name__": "__main__"})
+    printed = said(module.PYTHON)
     for part in expected:
-        assert part in out.getvalue()
+        assert part in printed
 
 
 # the real ones

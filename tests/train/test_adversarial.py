@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.train.signals import signal_at
 from torch import nn
 from torch.nn import functional as F
 
@@ -19,7 +18,7 @@ from striate.config import Recipe
 from striate.data.seeds import seed_of
 from striate.errors import UsageError
 from striate.explain.attacks import in_pixels, pgd
-from striate.train import adversarial, loop, start
+from striate.train import adversarial, start
 from striate.train.adversarial import RAMP, attacked, under_attack
 from striate.train.job import prepare
 from striate.train.stopping import Interrupted
@@ -126,15 +125,7 @@ def test_validation_is_attacked_and_decides(finished: Path):
 
 @pytest.mark.parametrize("step", [3, 13])
 def test_resume_is_exact(finished: Path, tmp_path: Path, monkeypatch, step: int):
-    original, steps = loop.train_step, iter(range(1, 1000))
-
-    def step_and_signal(trainer, batch):
-        loss = original(trainer, batch)
-        if next(steps) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return loss
-
-    monkeypatch.setattr(loop, "train_step", step_and_signal)
+    signal_at(monkeypatch, step)
     with pytest.raises(Interrupted):
         start(quick(tmp_path, ema=0.99, dropout=0.1, mixup=0.2, precision="bf16"), quiet=True)
     run = tmp_path / "classify" / "run"

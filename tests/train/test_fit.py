@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.train.signals import signal_at
 
 import striate
 from striate.config import Recipe
 from striate.errors import DataError, StriateError, UsageError
-from striate.train import checkpoints, fit, job, loop, start
+from striate.train import checkpoints, fit, job, start
 from striate.train.stopping import Interrupted
 
 QUICK = {"data": "digits", "model": "conv8-bn-relu-pool-conv16-bn-relu-gap", "epochs": 3, "limit": 256, "batch": 32}
@@ -62,15 +61,7 @@ def test_same_recipe_same_weights(finished: Path, tmp_path: Path):
 @pytest.mark.parametrize("step", [1, 7, 8, 13, 20])
 def test_sigterm_saves_and_resume_is_exact(finished: Path, tmp_path: Path, monkeypatch, step: int):
     """8 steps an epoch: within the first, at its end, in the middle of the second and third."""
-    original, steps = loop.train_step, iter(range(1, 1000))
-
-    def step_and_signal(trainer, batch):
-        loss = original(trainer, batch)
-        if next(steps) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return loss
-
-    monkeypatch.setattr(loop, "train_step", step_and_signal)
+    signal_at(monkeypatch, step)
     with pytest.raises(Interrupted) as stopped:
         start(quick(tmp_path, ema=0.99, dropout=0.1, mixup=0.2), quiet=True)
     assert stopped.value.exit_code == 130

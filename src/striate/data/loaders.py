@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,10 +26,8 @@ from striate.data.reader import Read, Reader, Unread, as_they_are, read_sample
 from striate.data.sample import Sample
 from striate.data.seeds import seed_of
 from striate.data.spatial import TrainPlaced, resized_batch, without_masks
-from striate.data.transforms import eval_transform, seen_size, train_transform
+from striate.data.transforms import alike, eval_transform, seen_size, train_transform
 from striate.errors import DataError, ImageError
-
-Member = TypeVar("Member")
 
 CACHE_BYTES = 4 * 2**30
 CACHE_SHORTER_SIDE = 1.5  # of the network's size: keeps room for random crops without keeping 12-megapixel photos
@@ -261,14 +259,6 @@ class Split:
             height, width = (max(32, round(side * factor / 32) * 32) for side in self.preprocess.size)
             images, targets = resized_batch(images, targets, (height, width))
         return Batch(images, self.collate(targets), indices, sizes, skipped)
-
-
-def alike(members: list[Member], shape: Callable[[Member], torch.Size]) -> list[list[Member]]:
-    """Those of one shape together, in the order in which shapes first appear."""
-    found: dict[torch.Size, list[Member]] = {}
-    for member in members:
-        found.setdefault(shape(member), []).append(member)
-    return list(found.values())
 
 
 def _tells_of_death(error: Exception) -> bool:

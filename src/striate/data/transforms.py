@@ -7,9 +7,9 @@ of its own. Whatever memory layout a picture has is kept: resizing is up to four
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as F
 from striate.config import Augment, Preprocess
 
 Transform = Callable[[Tensor], Tensor]
+Member = TypeVar("Member")
 
 
 def eval_transform(preprocess: Preprocess) -> Transform:
@@ -130,6 +131,14 @@ def seen_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int
         return preprocess.size
     high, wide = (-(-side // preprocess.tight) * preprocess.tight for side in fit_size(height, width, preprocess))
     return min(high, preprocess.size[0]), min(wide, preprocess.size[1])
+
+
+def alike(members: Iterable[Member], shape: Callable[[Member], torch.Size]) -> list[list[Member]]:
+    """Those of one shape together, in the order in which shapes first appear."""
+    found: dict[torch.Size, list[Member]] = {}
+    for member in members:
+        found.setdefault(shape(member), []).append(member)
+    return list(found.values())
 
 
 def _prepare(image: Tensor, preprocess: Preprocess) -> Tensor:

@@ -165,8 +165,6 @@ def check(ways: Sequence[str], sources: Any, options: Mapping[str, Any]) -> None
         takers = [how for how, method in METHODS.items() if name in method.takes]
         if value is not None and takers and not set(takers) & set(ways):
             raise UsageError(f"{name} means nothing to {', '.join(ways)}: it is for {', '.join(takers)}")
-    if "adversary" in ways and options.get("steps") is not None and options.get("attack") != "pgd":
-        raise UsageError("adversary takes one step, by FGSM; steps are for PGD: ask for attack pgd")
 
 
 def check_model(model: Any, ways: Sequence[str], options: Mapping[str, Any]) -> None:

@@ -75,7 +75,7 @@ def explain_adversary(model: Model, request: Request) -> Explanation:
     Values: `results`, a dict a picture, as `Adversary.to_dict` gives it; `adversaries`, the Adversary objects.
 
     Raises:
-        UsageError: the model does not know the label.
+        UsageError: the model does not know the label, or FGSM is to take several steps.
         DataError: none of the pictures can be read.
     """
     wanted = None if request.label is None else class_index(model, request.label)
@@ -149,8 +149,16 @@ def attack_picture(model: Model, source: Source, picture: Tensor, request: Reque
 
 
 def steps_of(request: Request) -> int | None:
-    """Of PGD; None for FGSM."""
-    return (request.steps or PGD_STEPS) if request.attack == "pgd" else None
+    """Of PGD; None for FGSM.
+
+    Raises:
+        UsageError: FGSM is to take several.
+    """
+    if request.attack == "pgd":
+        return request.steps or PGD_STEPS
+    if request.steps is not None:
+        raise UsageError("adversary takes one step, by FGSM; steps are for PGD: ask for attack pgd")
+    return None
 
 
 def class_index(model: Model, label: Label | Sequence[Label]) -> int:

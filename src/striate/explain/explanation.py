@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from striate.errors import UsageError
-from striate.files import write_atomic
+from striate.files import refuse_overwrite, write_atomic
 from striate.tasks.section import Section
 
 Label = str | int
@@ -117,9 +117,7 @@ class Explanation:
         Raises:
             UsageError: a file stands there, or the name has another ending than .html.
         """
-        path = Path(path)
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists already: choose another place, or pass overwrite=True")
+        path = refuse_overwrite(path, overwrite)
         if path.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{path}: an explanation is saved as .html")
         return write_atomic(path, self.to_html().encode("utf-8", "replace"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -13,6 +13,8 @@ from striate.evaluate import labelled_samples
 
 if TYPE_CHECKING:
     from striate.model import Model
+
+Picture = TypeVar("Picture")
 
 
 def labelled(model: Model, sources: Any, limit: int, seed: int) -> tuple[str, list[Sample]] | None:
@@ -35,7 +37,7 @@ def labelled(model: Model, sources: Any, limit: int, seed: int) -> tuple[str, li
     return None
 
 
-def limited(samples: list[Sample], limit: int, seed: int) -> list[Sample]:
+def limited(samples: list[Picture], limit: int, seed: int) -> list[Picture]:
     """At most so many, drawn at random, in their order."""
     if limit >= len(samples):
         return samples

@@ -56,31 +56,34 @@ def place_of(network: nn.Module, layer: str, images: Tensor) -> Place | None:
 
 
 def backbone_in(network: nn.Module) -> Backbone | None:
-    return next((module for module in network.modules() if isinstance(module, Backbone)), None)
+    return _named_backbone(network)[1]
+
+
+def _named_backbone(network: nn.Module) -> tuple[str, Backbone | None]:
+    found = ((f"{name}." if name else "", one) for name, one in network.named_modules() if isinstance(one, Backbone))
+    return next(found, ("", None))
 
 
 def stages_of(network: nn.Module) -> dict[str, str]:
     """The stages of a network's backbone, from the picture on, and the layer that gives each; without one, none."""
-    for prefix, module in network.named_modules():
-        if isinstance(module, Backbone) and module.stage_layers:
-            inside = dict(module.named_modules())
-            found: dict[str, str] = {}
-            for name, layers in module.stage_layers.items():
-                # timm's networks call a stage by the layer that gives it
-                given = next((layer for layer in (f"network.{name}", *layers[-1:]) if layer in inside), None)
-                if given is not None:
-                    found[name] = f"{prefix}.{given}".lstrip(".")
-            return found
-    return {}
+    prefix, backbone = _named_backbone(network)
+    if backbone is None:
+        return {}
+    inside = dict(backbone.named_modules())
+    found: dict[str, str] = {}
+    for name, layers in backbone.stage_layers.items():
+        # timm's networks call a stage by the layer that gives it
+        given = next((layer for layer in (f"network.{name}", *layers[-1:]) if layer in inside), None)
+        if given is not None:
+            found[name] = prefix + given
+    return found
 
 
 def layers_of(network: nn.Module) -> dict[str, str]:
     """Names that people use, stages and layers as papers call them, → modules of the network, from the picture on."""
-    found = stages_of(network)
-    for prefix, module in network.named_modules():
-        if isinstance(module, Backbone):
-            found = {name: f"{prefix}.{layer}".lstrip(".") for name, layer in layer_names(module).items()} | found
-            break
+    prefix, backbone = _named_backbone(network)
+    named = {} if backbone is None else layer_names(backbone)
+    found = {name: prefix + layer for name, layer in named.items()} | stages_of(network)
     order = {name: place for place, (name, _) in enumerate(network.named_modules())}
     return dict(sorted(found.items(), key=lambda pair: order[pair[1]]))
 

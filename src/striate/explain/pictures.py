@@ -13,10 +13,10 @@ from torch import Tensor
 
 from striate.config import Preprocess
 from striate.data import open_dataset
-from striate.data.seeds import seed_of
 from striate.data.transforms import eval_transform
 from striate.errors import DataError, ImageError
 from striate.explain.explanation import Request
+from striate.explain.labelled import limited
 from striate.predict import automatic_workers
 from striate.sources import Source, expand
 
@@ -37,11 +37,8 @@ def pictures_of(request: Request) -> list[Source]:
         stream = expand(request.sources)[0]
         found = list(stream if isinstance(request.sources, str | Path) else islice(stream, limit))
     if len(found) > limit:
-        generator = torch.Generator().manual_seed(seed_of(request.seed, "limit"))
-        chosen = torch.randperm(len(found), generator=generator)[:limit].sort().values.tolist()
         request.say(f"{limit:,} of {len(found):,} pictures, drawn at random")
-        found = [found[row] for row in chosen]
-    return found
+    return limited(found, limit, request.seed)
 
 
 def at_one_size(preprocess: Preprocess) -> Preprocess:
