@@ -46,7 +46,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
 def photos(options: argparse.Namespace) -> Comparison:
     import striate
     from striate.explain import explain
-    from striate.explain.adversary_figure import draw_epsilons, in_255
+    from striate.explain.attacks.adversary_figure import draw_epsilons, in_255
 
     model = striate.load(SHARED / WEIGHTS, device=options.device)
     samples = labelled_photos()
@@ -80,8 +80,8 @@ def labelled_photos() -> list[Any]:
 def draw_clearest(model: Any, samples: list[Any], path: Path) -> str:
     """Draw the photo that shows it best; returns what is said of it before and after."""
     from striate.explain import explain
-    from striate.explain.adversary import told
-    from striate.explain.adversary_figure import draw_adversary
+    from striate.explain.attacks.adversary import told
+    from striate.explain.attacks.adversary_figure import draw_adversary
 
     attacked = explain(model, samples, "adversary", epsilon=1 / 255, limit=len(samples)).values["adversaries"]
     names = [model.classes[sample.target] for sample in samples]
@@ -97,7 +97,7 @@ def mnist(options: argparse.Namespace) -> Comparison:
     import striate
     from striate.data import open_dataset
     from striate.data.reader import read_sample
-    from striate.explain.attacks import fgsm, in_pixels, pgd
+    from striate.explain.attacks.gradient import fgsm, in_pixels, pgd
 
     folder, recipe = dataset("mnist"), [*RECIPE.split(), *options.ours]
     with tempfile.TemporaryDirectory(prefix="striate-bench-") as out:

@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
     for case, (files, seen) in cases.items():
         with tempfile.TemporaryDirectory(prefix="striate-bench-") as where:
             file = Path(where) / "model.safetensors"
-            preprocess = Preprocess(size=seen, fit="pad", tight=32, mean=mean, std=std)
+            preprocess = Preprocess(size=seen, fit="pad", pad_multiple=32, mean=mean, std=std)
             card = ModelCard(task="detect", architecture="fcos_resnet50_fpn", classes=classes, preprocess=preprocess)
             write_model(file, network.state_dict(), card)
             model = striate.load(file, device=options.device)

@@ -35,7 +35,7 @@ LOWEST = {"trained": 0.35, "public": 0.52}
 # Batch norms here forget slowly, as in Keras (1 % a step): in fewer steps their statistics stay behind the weights.
 RECIPE = (
     "--size 48 --batch 16 --optimizer adamw --lr 0.002 --label-smoothing 0.1 "
-    "--augment.crop pad --augment.mirror 0.5 --augment.rotate 10 --augment.scale 0.9 1.1"
+    "--augment.crop pad --augment.hflip 0.5 --augment.rotate 10 --augment.scale 0.9 1.1"
 )
 
 

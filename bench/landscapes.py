@@ -104,7 +104,7 @@ def draw(names: list[str], landscapes: list[Any], path: Path) -> None:
     """Level lines above reliefs, in one picture."""
     from PIL import Image
 
-    from striate.explain.landscape_figure import draw_contours, draw_reliefs
+    from striate.explain.landscape.figure import draw_contours, draw_reliefs
 
     pictures = []
     for figure in (draw_contours(names, landscapes), draw_reliefs(names, landscapes)):

@@ -103,7 +103,7 @@ def main() -> None:
             cache=options.cache,
             normalize="imagenet",
             val_fraction=0.01,
-            augment=Augment(crop="resized", crop_scale=(0.08, 1.0), mirror=0.5),  # as torchvision's reference
+            augment=Augment(crop="resized", crop_scale=(0.08, 1.0), hflip=0.5),  # as torchvision's reference
         )
         job = prepare(recipe, quiet=True)
         speed = images_per_second(job, job.train, options.warmup, options.steps, options.device)

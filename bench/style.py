@@ -43,7 +43,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
     shown: list[tuple[str, Tensor]] = []
     found = [comparison for name in options.cases for comparison in CASES[name](options, shown)]
     if options.picture:
-        from striate.data.contact_sheet import contact_sheet
+        from striate.data.inspect.contact_sheet import contact_sheet
 
         captions, pictures = zip(*shown, strict=True)
         contact_sheet(pictures, captions, columns=3, tile=options.size // 2).save(options.picture)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from striate.config import ModelCard, Preprocess, Recipe
     from striate.create import Styled, stylize
     from striate.data import Dataset, Sample, open_dataset
-    from striate.data.check import check_dataset
+    from striate.data.inspect.check import check_dataset
     from striate.errors import DataError, ImageError, MissingExtra, StriateError, UsageError
     from striate.images import read_image
     from striate.model import Model, load
@@ -41,7 +41,7 @@ _PUBLIC = {
     "StriateError": "striate.errors",
     "Styled": "striate.create",
     "UsageError": "striate.errors",
-    "check_dataset": "striate.data.check",
+    "check_dataset": "striate.data.inspect.check",
     "create_model": "striate.backbones",
     "list_models": "striate.backbones",
     "load": "striate.model",

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    former_names: ClassVar[dict[str, str]] = {}  # of fields; recipes and model files that have them are still read
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not cls.former_names.keys().isdisjoint(given):
+            return {cls.former_names.get(name, name): value for name, value in given.items()}
+        return given
 
 
 class Preprocess(Settings):
@@ -17,8 +26,10 @@ class Preprocess(Settings):
     `fit` says how a picture of another size is brought to `size`:
     `crop`: the shorter side is resized to `size / crop_ratio`, then the centre is cropped (torchvision's way);
     `squash`: both sides are resized to `size`; `pad`: resized to fit inside and padded with `fill`, up to `size`, or in
-    judging only to the next multiples of `tight`, so that a wide picture costs no more than its own pixels.
+    judging only to the next multiples of `pad_multiple`, so that a wide picture costs no more than its own pixels.
     """
+
+    former_names: ClassVar[dict[str, str]] = {"tight": "pad_multiple"}
 
     size: tuple[int, int] = Field(default=(224, 224), description="height, width in pixels")
     channels: Literal[1, 3] = 3
@@ -26,13 +37,17 @@ class Preprocess(Settings):
     crop_ratio: float = Field(default=0.875, gt=0, le=1)
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     fill: int = Field(default=0, ge=0, le=255)
-    tight: int = Field(default=0, ge=0, description="of pad: each picture's own rectangle, in multiples of this; 0: no")
+    pad_multiple: int = Field(
+        default=0, ge=0, description="of pad: each picture's own rectangle, in multiples of this; 0: no"
+    )
     mean: tuple[float, ...] = Field(default=(0.485, 0.456, 0.406), description="per channel, of pixels in 0..1")
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
 
 class Augment(Settings):
     """What training does to a picture before the network sees it (all on uint8, before normalisation)."""
+
+    former_names: ClassVar[dict[str, str]] = {"mirror": "hflip", "colour": "color_jitter"}
 
     policy: Literal["none", "trivial", "rand"] = Field(
         default="none", description="an automatic policy on top: TrivialAugment Wide or RandAugment"
@@ -42,7 +57,7 @@ class Augment(Settings):
     )
     pad: int = Field(default=4, ge=0)
     crop_scale: tuple[float, float] = Field(default=(0.25, 1.0), description="area of the part that `resized` keeps")
-    mirror: float = Field(default=0.0, ge=0, le=1, description="probability of a left-right flip")
+    hflip: float = Field(default=0.0, ge=0, le=1, description="probability of a left-right flip")
     rotate: float = Field(default=0.0, ge=0, le=180, description="degrees, either way")
     shear: float = Field(default=0.0, ge=0, le=60, description="degrees, either way")
     scale: tuple[float, float] = (1.0, 1.0)
@@ -51,7 +66,9 @@ class Augment(Settings):
     multi_scale: tuple[float, float] = Field(
         default=(1.0, 1.0), description="boxes: each batch at a random one of these times the size, in steps of 32"
     )
-    colour: float = Field(default=0.0, ge=0, le=1, description="strength of brightness, contrast, saturation jitter")
+    color_jitter: float = Field(
+        default=0.0, ge=0, le=1, description="strength of brightness, contrast, saturation jitter"
+    )
     erase: float = Field(default=0.0, ge=0, le=1, description="probability of random erasing")
 
 

@@ -16,15 +16,15 @@ from striate.data.transforms import Normalize, eval_transform
 from striate.device import pick_device
 from striate.errors import DataError, UsageError
 from striate.files import refuse_overwrite
+from striate.inference.predictor import automatic_batch, automatic_workers, predict_stream
+from striate.inference.sources import expand
 from striate.model_file import read_model, write_model
-from striate.predict import automatic_batch, automatic_workers, predict_stream
 from striate.results import Failure, Result
-from striate.sources import expand
 from striate.tasks import create_task
 
 if TYPE_CHECKING:
-    from striate.evaluate import Evaluation
     from striate.explain.explanation import Explanation
+    from striate.inference.evaluate import Evaluation
     from striate.robustness import Robustness
 
 
@@ -141,7 +141,7 @@ class Model:
         if on_error not in ("skip", "raise"):
             raise UsageError(f'on_error "{on_error}" is not known; use "skip" or "raise"')
         if tile is not None:
-            from striate.tiles import predict_tiled_stream
+            from striate.inference.tiles import predict_tiled_stream
 
             return predict_tiled_stream(self, found, tile, tile_overlap, threshold, on_error)
         preprocess = self.card.preprocess
@@ -158,8 +158,8 @@ class Model:
         )
 
     def evaluate(self, data: str, split: str | None = None, **options: Any) -> Evaluation:
-        """Judge on labelled pictures: see `striate.evaluate.evaluate_model`."""
-        from striate.evaluate import evaluate_model
+        """Judge on labelled pictures: see `striate.inference.evaluate.evaluate_model`."""
+        from striate.inference.evaluate import evaluate_model
 
         return evaluate_model(self, data, split, **options)
 

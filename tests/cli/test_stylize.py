@@ -93,7 +93,7 @@ def test_any_style_is_taught_and_paints(desk: Path, capsys: pytest.CaptureFixtur
 
 def test_a_video_is_painted_frame_by_frame(desk: Path) -> None:
     av = pytest.importorskip("av")
-    from striate.video import VideoWriter
+    from striate.inference.video import VideoWriter
 
     assert typed(f"--train waves.png --content-folder photos {SEEN} --steps 1 --size 64 --width 4") == 0
     with VideoWriter(desk / "clip.mp4", 5) as film:

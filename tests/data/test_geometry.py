@@ -13,7 +13,7 @@ from striate.data.geometry import fitting, moved, to_picture, turning
 from striate.data.loaders import Split
 from striate.data.sample import Objects, Points, Sample
 from striate.data.spatial import GREY, TrainPlaced, eval_placed, warped
-from striate.data.transforms import seen_size
+from striate.data.transforms import input_size
 from striate.tasks.detect.outputs import collate_objects
 
 SIDES = st.integers(20, 200)
@@ -56,7 +56,7 @@ def test_a_tight_picture_is_its_letterbox_without_the_bars(height: int, width: i
     seen, target = eval_placed(with_block(height, width, box), Objects.of([box], [0]), tight)
     assert isinstance(target, Objects)
     assert all(side % 32 == 0 and side <= 128 for side in seen.shape[-2:])
-    assert seen.shape[-2:] == seen_size(height, width, tight)
+    assert seen.shape[-2:] == input_size(height, width, tight)
     fitted = fitting((height, width), tight)
     assert (fitted.xx, fitted.yy) == (fitting((height, width), loose).xx, fitting((height, width), loose).yy)
     assert seen.shape[-1] - fitted.xx * width < 32
@@ -79,7 +79,7 @@ def test_to_picture_undoes_fitting(height: int, width: int, fit: str, tight: int
 @pytest.mark.parametrize("seed", range(12))
 def test_augmented_boxes_stay_on_their_pixels(seed: int):
     """Scale, shift, mirror and mosaic together: every box left holds white at its middle, and grey beyond its edge."""
-    augment = Augment(mirror=0.5, scale=(0.6, 1.4), shift=0.1, mosaic=0.5)
+    augment = Augment(hflip=0.5, scale=(0.6, 1.4), shift=0.1, mosaic=0.5)
     preprocess = Preprocess(size=(96, 96), fit="pad", fill=GREY)
     box = (30, 20, 60, 80)
     picture = with_block(100, 90, box, ground=40)
@@ -102,7 +102,7 @@ def test_augmented_boxes_stay_on_their_pixels(seed: int):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_points_turn_with_their_pixels(seed: int):
-    augment = Augment(rotate=40, scale=(0.8, 1.2), shift=0.05, mirror=0.5)
+    augment = Augment(rotate=40, scale=(0.8, 1.2), shift=0.05, hflip=0.5)
     place = TrainPlaced(augment, Preprocess(size=(96, 96), fit="pad"), pairs=(1, 0))
     dots = torch.tensor([[40.5, 50.5, 1.0], [60.5, 45.5, 1.0]])
     picture = torch.zeros(3, 96, 96, dtype=torch.uint8)
@@ -145,7 +145,7 @@ def test_split_gives_targets_in_network_pixels_and_sizes_as_read():
     preprocess = Preprocess(size=(64, 64), fit="pad")
     for augment in (None, Augment()):
         split = Split(samples, targets, preprocess, augment, collate=collate_objects)
-        batch = next(split.in_order(2))
+        batch = next(split.eval_batches(2))
         assert batch.sizes.tolist() == [[100, 200], [64, 64]]
         assert batch.targets[0, 0, :5].tolist() == [16.0, 24.0, 32.0, 40.0, 1.0]  # 200 → 64 px, 16 px above
         assert batch.targets[0, 0, 6] == 2500  # the area stays that of the picture as it was read

@@ -30,7 +30,7 @@ VALUES = [
     *([], {}, [[]], [1, 2, 3], [[1, 2, 3, 4, 5, "6"]], {"size": [10**9, 10**9], "counts": [10**18]}),
     *({"size": [HEIGHT, WIDTH], "counts": "o" * 50}, {"size": [HEIGHT, WIDTH], "counts": [-1, 1201]}, [[0.0] * 99999]),
 ]
-WORDS = [
+DESCRIPTIONS = [
     *(
         b"nan",
         b"inf",
@@ -87,10 +87,10 @@ def broken_bytes(content: bytes, chance: random.Random) -> bytes:
         if way < 0.2:
             content = content[:at]
         elif way < 0.5:
-            content = content[:at] + chance.choice(WORDS) + content[at:]
+            content = content[:at] + chance.choice(DESCRIPTIONS) + content[at:]
         elif way < 0.8:
             parts = content.replace(b">", b"> ").replace(b",", b" , ").split(b" ")
-            parts[chance.randrange(len(parts))] = chance.choice(WORDS)
+            parts[chance.randrange(len(parts))] = chance.choice(DESCRIPTIONS)
             content = b" ".join(parts)
         elif content:
             at = chance.randrange(len(content))

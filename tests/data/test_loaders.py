@@ -68,13 +68,13 @@ def test_balanced_draws_even_out():
 
 def test_in_order_gives_everything_once():
     samples, targets = memory(21)
-    batches = list(Split(samples, targets, SMALL).in_order(8))
+    batches = list(Split(samples, targets, SMALL).eval_batches(8))
     assert torch.cat([batch.indices for batch in batches]).tolist() == list(range(21))
     assert torch.cat([batch.images for batch in batches])[:, 0, 0, 0].tolist() == list(range(21))
 
 
 @pytest.mark.parametrize(
-    "augment", [Augment(crop="pad", pad=2), Augment(crop="resized", mirror=0.5, colour=0.3)], ids=str
+    "augment", [Augment(crop="pad", pad=2), Augment(crop="resized", hflip=0.5, color_jitter=0.3)], ids=str
 )
 @pytest.mark.parametrize("workers", [0, 2])
 def test_starting_in_the_middle_gives_the_same_batches(files, augment: Augment, workers: int):
@@ -91,7 +91,7 @@ def test_unreadable_pictures_are_skipped_and_told(files, cache: bool):
     samples, targets = files
     Path(samples[3].image).write_bytes(b"\xff\xd8\xff not a picture")
     split = Split(samples, targets, PHOTO, cache=cache)
-    batches = list(split.in_order(4))
+    batches = list(split.eval_batches(4))
     told = [*split.skipped, *(message for batch in batches for message in batch.skipped)]
     assert len(told) == 1
     assert "3.png" in told[0]
@@ -106,7 +106,7 @@ def test_nothing_readable_is_an_error(tmp_path: Path):
 
 
 def test_a_dying_worker_is_told_and_survived(files):
-    augment = Augment(colour=0.1)
+    augment = Augment(color_jitter=0.1)
     expected = [batch.images for batch in Split(*files, PHOTO, augment, workers=0, seed=1).batches(2)]
     split = Split(*files, PHOTO, augment, workers=1, seed=1, cache=False)
     got = []
@@ -123,7 +123,7 @@ def test_a_dying_worker_is_told_and_survived(files):
 @given(st.integers(0, 1000))
 def test_augmented_pictures_stay_uint8_of_the_right_shape(seed: int):
     samples, targets = memory(4)
-    augment = Augment(crop="pad", pad=1, rotate=10, mirror=0.5)
+    augment = Augment(crop="pad", pad=1, rotate=10, hflip=0.5)
     for batch in Split(samples, targets, SMALL, augment, seed=seed).batches(2):
         assert batch.images.dtype == torch.uint8
         assert batch.images.shape == (2, 1, 8, 8)
@@ -137,10 +137,10 @@ def test_pictures_of_several_shapes_come_in_batches_of_one(tmp_path: Path, cache
         path = tmp_path / f"{index}.png"
         Image.fromarray(np.full((height, width, 3), index * 10, np.uint8)).save(path)
         samples.append(Sample(path, index, path.name))
-    tight = Preprocess(size=(64, 64), fit="pad", tight=32)
+    tight = Preprocess(size=(64, 64), fit="pad", pad_multiple=32)
     split = Split(samples, torch.arange(5), tight, cache=cache)
     seen = {}
-    for batch in split.in_order(4):
+    for batch in split.eval_batches(4):
         for image, index, size in zip(batch.images, batch.indices.tolist(), batch.sizes.tolist(), strict=True):
             assert list(image.shape[-2:]) == size
             assert (image == index * 10).all()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from striate.data import open_dataset
-from striate.data.check import check_dataset
-from striate.data.contact_sheet import dataset_sheet
+from striate.data.inspect.check import check_dataset
+from striate.data.inspect.contact_sheet import dataset_sheet
 from striate.data.sample import Sample, Votes, classes_of, named, renumbered
 from striate.data.scores import MOST_GRADES, grades_of, votes_for
 from striate.data.statistics import fingerprint

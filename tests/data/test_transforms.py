@@ -90,7 +90,7 @@ def test_any_picture_becomes_the_size_asked_for(height, width, size, fit, ratio,
 
 
 STRONG = Augment(
-    policy="trivial", crop="resized", mirror=0.5, rotate=10, shear=5, scale=(0.9, 1.1), colour=0.3, erase=0.5
+    policy="trivial", crop="resized", hflip=0.5, rotate=10, shear=5, scale=(0.9, 1.1), color_jitter=0.3, erase=0.5
 )
 
 
@@ -136,8 +136,8 @@ def stack(count: int, height: int, width: int, channels: int = 1) -> torch.Tenso
 
 
 def test_batch_path_covers_geometry_and_erasing_only() -> None:
-    assert batchable(Augment(crop="pad", mirror=0.5, rotate=5, shear=3, scale=(0.8, 1), erase=1))
-    assert not batchable(Augment(colour=0.1))
+    assert batchable(Augment(crop="pad", hflip=0.5, rotate=5, shear=3, scale=(0.8, 1), erase=1))
+    assert not batchable(Augment(color_jitter=0.1))
     assert not batchable(Augment(crop="resized"))
     assert not batchable(Augment(policy="trivial"))
 
@@ -163,7 +163,7 @@ def shift_of(moved: np.ndarray, original: np.ndarray, pad: int) -> tuple[int, in
 
 @pytest.mark.parametrize("path", ["batch", "picture"])
 def test_shifts_and_mirrors_are_even_over_all_that_pad_allows(path: str) -> None:
-    augment, original, count = Augment(crop="pad", pad=1, mirror=0.5), picture(6, 7, 1), 3600
+    augment, original, count = Augment(crop="pad", pad=1, hflip=0.5), picture(6, 7, 1), 3600
     if path == "batch":
         results = batch_augment(original.expand(count, -1, -1, -1), augment, torch.Generator().manual_seed(0))
     else:
@@ -234,7 +234,7 @@ def test_affine_with_nothing_to_turn_moves_whole_pixels_as_indexing_does() -> No
 
 def test_batch_path_draws_from_its_generator_only() -> None:
     images = stack(8, 12, 12, 3)
-    augment = Augment(crop="pad", mirror=0.5, rotate=20, shear=5, scale=(0.8, 1.2), erase=0.5)
+    augment = Augment(crop="pad", hflip=0.5, rotate=20, shear=5, scale=(0.8, 1.2), erase=0.5)
     torch.manual_seed(1)
     state = torch.get_rng_state()
     first, second = (batch_augment(images, augment, torch.Generator().manual_seed(5)) for _ in range(2))

@@ -62,7 +62,7 @@ def costs() -> dict[str, Any]:
     """As `measured` gives them, with times that nobody measured."""
     from dataclasses import asdict
 
-    from striate.costs.networks import find_networks
+    from striate.profiling.networks import find_networks
 
     networks = find_networks(["vgg16", "vgg19", "resnet18", "resnet34", "resnet50", "resnet152"])
     return {

@@ -184,7 +184,7 @@ def test_growing_a_layer_leaves_the_function(shown):
 def test_a_landscape_comes_back_from_json():
     import json
 
-    from striate.explain.loss_surface import Landscape
+    from striate.explain.landscape.loss_surface import Landscape
 
     axis = torch.linspace(-1, 1, 3, dtype=torch.float64)
     surface, lines = torch.rand(3, 3, dtype=torch.float64), torch.rand(5, 3, dtype=torch.float64)
@@ -218,7 +218,7 @@ def test_digits_are_pixels_again():
 
 def test_fgsm_of_a_linear_model_is_known(shown):
     """Of w·x the worst noise of size ε is ε·sign(w), and it costs ε·‖w‖₁ (Goodfellow et al., section 3)."""
-    from striate.explain.attacks import fgsm
+    from striate.explain.attacks.gradient import fgsm
 
     weights = torch.tensor([[0.5, -2.0, 1.0]])
     images = torch.full((1, 1, 1, 3), 0.5)

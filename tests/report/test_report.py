@@ -11,7 +11,7 @@ import torch
 
 from striate.data.sample import Sample
 from striate.report import write_report
-from striate.tasks.classify import Classify
+from striate.tasks.classify.task import Classify
 
 NASTY = ("<script>alert(1)</script>", "a & b", 'quo"te')
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from striate.errors import MissingExtra, UsageError
+from striate.inference.sources import Source
+from striate.inference.writers import open_writer
 from striate.results import Detections, Failure, Result
-from striate.sources import Source
-from striate.writers import open_writer
 
 CLASSES = ("person", "dog", "kite")
 PICTURE = torch.full((3, 200, 300), 90, dtype=torch.uint8)

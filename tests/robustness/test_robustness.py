@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import striate.robustness.measure as room
 from striate.cli import main
 from striate.config import ModelCard, Preprocess
-from striate.data.disturbances import DISTURBANCES
+from striate.data.corruptions import CORRUPTIONS
 from striate.errors import DataError, UsageError
 from striate.model import Model
 
@@ -55,7 +55,7 @@ def photos(tmp_path: Path) -> Path:
 def test_only_lighting_breaks_a_model_of_brightness(photos: Path) -> None:
     model = brightness_model()
     found = model.robustness(str(photos))
-    assert list(found.curves) == list(DISTURBANCES)
+    assert list(found.curves) == list(CORRUPTIONS)
     assert found.metric == "accuracy"
     assert found.clean.value == model.evaluate(str(photos))["accuracy"] == 1
     assert found.count == 12
@@ -63,7 +63,7 @@ def test_only_lighting_breaks_a_model_of_brightness(photos: Path) -> None:
     assert found["darker"].values == [1, 0.5, 0.5, 0.5, 0.5]
     assert found["lighter"].values == [1, 1, 1, 0.5, 0.5]
     assert found["darker"].kept == pytest.approx(0.6)
-    for name in set(DISTURBANCES) - {"darker", "lighter"}:
+    for name in set(CORRUPTIONS) - {"darker", "lighter"}:
         assert found[name].values == [1] * 5, name
         assert found[name].kept == 1
     assert found.weakest.name == "darker"

@@ -17,7 +17,7 @@ import striate
 from striate.config import Recipe
 from striate.data.seeds import seed_of
 from striate.errors import UsageError
-from striate.explain.attacks import in_pixels, pgd
+from striate.explain.attacks.gradient import in_pixels, pgd
 from striate.train import adversarial, start
 from striate.train.adversarial import RAMP, attacked, under_attack
 from striate.train.job import prepare

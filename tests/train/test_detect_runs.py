@@ -56,7 +56,7 @@ def test_it_predicts_in_pixels_of_the_file(run: Path, tmp_path: Path):
 
 def test_a_picture_is_seen_alike_alone_and_among_others(run: Path):
     model = striate.load(run)
-    assert model.card.preprocess.tight == 32
+    assert model.card.preprocess.pad_multiple == 32
     generator = torch.Generator().manual_seed(0)
     shapes = [(3, 96, 60), (3, 40, 96), (3, 96, 60), (3, 96, 96)]
     pictures = [torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for shape in shapes]

@@ -33,7 +33,7 @@ from striate.backbones import (
 )
 from striate.backbones.backbone import CIFAR, Backbone, Canonical, Entry, FeatureList, Stage
 from striate.backbones.chain import Chain
-from striate.backbones.chain_parser import WORDS
+from striate.backbones.chain_parser import DESCRIPTIONS
 from striate.backbones.public_weights import find_weights, local_file
 from striate.backbones.timm_backbone import PREFIX, timm_entry
 from striate.backbones.weights import load_weights
@@ -167,7 +167,7 @@ def is_chain(name: str) -> bool:
     if name in MODELS or name.startswith(PREFIX):
         return False
     first = name.lstrip("(").partition("-")[0]
-    starts_like_one = any(first.startswith(word) for word in WORDS)
+    starts_like_one = any(first.startswith(word) for word in DESCRIPTIONS)
     return starts_like_one or "(" in name or ("-" in name and not did_you_mean(name, MODELS))
 
 

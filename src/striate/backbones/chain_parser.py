@@ -12,7 +12,7 @@ DEEPEST = 32  # nested groups
 LARGEST = 65_536  # channels, widths, kernels
 
 # word -> (what its number means, or "" for none; letters of further numbers)
-WORDS = {
+DESCRIPTIONS = {
     "conv": ("channels", "ksp"),
     "maxpool": ("window", "sp"),
     "avgpool": ("window", "sp"),
@@ -95,9 +95,9 @@ def _layer(line: str, start: int) -> tuple[list[Token], int]:
     word = letters[0] if letters else ""
     if not text:
         raise error_at(line, position, "a layer is missing here")
-    if word not in WORDS:
-        raise error_at(line, position, f'"{text}" is not a layer.{did_you_mean(word or text, WORDS)}')
-    meaning, allowed = WORDS[word]
+    if word not in DESCRIPTIONS:
+        raise error_at(line, position, f'"{text}" is not a layer.{did_you_mean(word or text, DESCRIPTIONS)}')
+    meaning, allowed = DESCRIPTIONS[word]
     rest = text[len(word) :]
     if not meaning:
         if rest:

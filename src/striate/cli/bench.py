@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 if TYPE_CHECKING:
-    from striate.costs.measure import Cost
-    from striate.costs.networks import Network
+    from striate.profiling.measure import Cost
+    from striate.profiling.networks import Network
 
 app = App(name="bench", help="Measure what networks cost, side by side.")
 
@@ -67,10 +67,10 @@ def models(
             raise UsageError(f"--picture {picture}: the picture is a PNG, so its name must end in .png")
         refuse_overwrite(picture, overwrite)
 
-    from striate.costs.figure import accuracies, draw_costs, png_bytes
-    from striate.costs.measure import measure
-    from striate.costs.networks import USUAL, find_networks
     from striate.device import pick_device
+    from striate.profiling.figure import accuracies, draw_costs, png_bytes
+    from striate.profiling.measure import measure
+    from striate.profiling.networks import USUAL, find_networks
 
     networks = find_networks(names or USUAL, shape)
     if picture is not None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from striate.config import Augment, Preprocess
-    from striate.data.check import DataReport
+    from striate.data.inspect.check import DataReport
     from striate.data.sample import Dataset, Sample
     from striate.tasks import Task
 
@@ -41,7 +41,7 @@ def check(
     """
     from striate.cli.terminal import print_json, say, wrote
     from striate.data import open_dataset
-    from striate.data.contact_sheet import dataset_sheet, png_bytes
+    from striate.data.inspect.contact_sheet import dataset_sheet, png_bytes
     from striate.errors import DataError
     from striate.files import refuse_overwrite, write_atomic
 
@@ -101,7 +101,7 @@ def show(
     from striate.cli.terminal import say, wrote
     from striate.config import Recipe
     from striate.data import open_dataset
-    from striate.data.contact_sheet import MARKED_TILE, TILE, contact_sheet, marked, png_bytes, readable
+    from striate.data.inspect.contact_sheet import MARKED_TILE, TILE, contact_sheet, marked, png_bytes, readable
     from striate.errors import DataError, UsageError, did_you_mean
     from striate.files import refuse_overwrite, write_atomic
     from striate.tasks import create_task
@@ -149,7 +149,7 @@ def _checked(dataset: Dataset, near: bool) -> DataReport:
     from rich.progress import MofNCompleteColumn, Progress
 
     from striate.cli.terminal import err
-    from striate.data.check import check_dataset
+    from striate.data.inspect.check import check_dataset
 
     total = sum(len(samples) for samples in dataset.splits.values())
     with Progress(
@@ -250,7 +250,7 @@ def _seen(
 
 
 def _caption(sample: Sample, target: Any, dataset: Dataset) -> str:
-    from striate.data.contact_sheet import counted
+    from striate.data.inspect.contact_sheet import counted
     from striate.data.sample import Objects, named
 
     if isinstance(target, Objects):

@@ -11,11 +11,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from striate.cli.terminal import say
-from striate.data.contact_sheet import contact_sheet
+from striate.data.inspect.contact_sheet import contact_sheet
 from striate.errors import UsageError
 from striate.files import refuse_overwrite
+from striate.inference.video import VideoWriter, is_video, read_clip
 from striate.results import Failure, Result, save_picture, visible
-from striate.video import VideoWriter, is_video, read_clip
 
 SHEET_MOST = 64  # pictures on one sheet
 THUMBNAIL = 256  # pixels, longer side

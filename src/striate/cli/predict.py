@@ -71,9 +71,9 @@ def predict(
     """
     from itertools import islice
 
+    from striate.inference.sources import expand
+    from striate.inference.writers import json_line, open_writer
     from striate.model import Model
-    from striate.sources import expand
-    from striate.writers import json_line, open_writer
 
     if not sources:
         raise UsageError("what to predict on? Name files, a folder, a pattern, a URL or digits:test")
@@ -169,7 +169,7 @@ def _next_command(model: Path, sources: tuple[str, ...], counts: Counter[str], f
         return shlex.join(["striate", "evaluate", str(model), sources[0]])
     if files or not counts["predicted"]:
         return None
-    from striate.video import is_video
+    from striate.inference.video import is_video
 
     named = shlex.join(sources) if len(sources) <= 2 else "PICTURES"  # a shell has spelt out a pattern
     drawn = "drawn.mp4" if len(sources) == 1 and is_video(sources[0]) else "drawn.png"
@@ -181,7 +181,7 @@ def _drawer(
 ) -> Folder | Sheet | Video:
     """A name with an ending is one sheet or video, any other a folder."""
     from striate.cli.drawn import Folder, Sheet, Video
-    from striate.video import is_video
+    from striate.inference.video import is_video
 
     if is_video(path):
         video = Video(path, overwrite, sources)

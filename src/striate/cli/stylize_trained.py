@@ -111,8 +111,8 @@ def paint_at_once(
     from striate.cli.terminal import print_json, say, wrote
     from striate.create.pictures import as_float, one_picture
     from striate.files import refuse_overwrite
-    from striate.sources import expand
-    from striate.video import VideoWriter, is_video, read_clip
+    from striate.inference.sources import expand
+    from striate.inference.video import VideoWriter, is_video, read_clip
 
     looks = [one_picture(style) for style in styles]
     found, is_single = expand(content)

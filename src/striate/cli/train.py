@@ -35,7 +35,7 @@ def options_of(recipe: Recipe | None, config: Path | None, overrides: tuple[str,
 
 
 def put(settings: dict[str, Any], key: str, value: str) -> None:
-    """`augment.mirror=0.5` goes one level down."""
+    """`augment.hflip=0.5` goes one level down."""
     first, dot, rest = key.partition(".")
     if not dot:
         settings[key] = value

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from striate.errors import UsageError
-from striate.sources import expand
+from striate.inference.sources import expand
 
 
 def one_picture(source: Any) -> Tensor:

@@ -22,7 +22,7 @@ ERASE_TRIES = 10
 
 def batchable(augment: Augment) -> bool:
     """Whether `batch_augment` does all that this augmentation asks for."""
-    return augment.policy == "none" and augment.crop in ("none", "pad") and augment.colour == 0
+    return augment.policy == "none" and augment.crop in ("none", "pad") and augment.color_jitter == 0
 
 
 def batch_augment(images: Tensor, augment: Augment, generator: torch.Generator | None = None) -> Tensor:
@@ -41,14 +41,14 @@ def batch_augment(images: Tensor, augment: Augment, generator: torch.Generator |
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(count, *shape, generator=generator)
 
-    mirror = uniform(0, 1) < augment.mirror
+    mirror = uniform(0, 1) < augment.hflip
     pad = augment.pad if augment.crop == "pad" else 0
     shift_y, shift_x = torch.randint(-pad, pad + 1, (2, count), generator=generator)
     if augment.rotate or augment.shear or augment.scale != (1.0, 1.0):
         angle = uniform(-augment.rotate, augment.rotate)
         shear = uniform(-augment.shear, augment.shear)
         images = affine(images, mirror, angle, shear, uniform(*augment.scale), shift_y, shift_x)
-    elif pad or augment.mirror:
+    elif pad or augment.hflip:
         images = move(images, mirror, shift_y, shift_x, pad)
     if augment.erase:
         images = _erase(images, augment.erase, generator)

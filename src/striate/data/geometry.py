@@ -14,7 +14,7 @@ from torch import Tensor
 
 from striate.config import Preprocess
 from striate.data.sample import Objects, Points
-from striate.data.transforms import fit_size, seen_size
+from striate.data.transforms import input_size, resize_size
 
 LEAST_SEEN = 0.25  # of an object's box that must be left in the picture for it to be learnt
 LEAST_SIDE = 2.0  # pixels
@@ -72,10 +72,10 @@ def mirroring(width: float) -> Map:
 def fitting(size: tuple[int, int], preprocess: Preprocess) -> Map:
     """From pixels of a picture of (height, width) to those that the network sees: what `eval_transform` does."""
     height, width = size
-    target_height, target_width = seen_size(height, width, preprocess)
+    target_height, target_width = input_size(height, width, preprocess)
     if (height, width) == (target_height, target_width):
         return scaling(1, 1)
-    fitted_height, fitted_width = fit_size(height, width, preprocess)
+    fitted_height, fitted_width = resize_size(height, width, preprocess)
     left = top = 0.0
     if preprocess.fit == "pad":
         left, top = (target_width - fitted_width) // 2, (target_height - fitted_height) // 2

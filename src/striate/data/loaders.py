@@ -22,11 +22,11 @@ from torch.utils.data import DataLoader
 from striate.config import Augment, Preprocess
 from striate.data.batch_augment import batch_augment, batchable
 from striate.data.geometry import Target, fitting, moved, scaling
-from striate.data.reader import Read, Reader, Unread, as_they_are, read_sample
+from striate.data.reader import LoadedItem, LoadError, Reader, identity, read_sample
 from striate.data.sample import Sample
 from striate.data.seeds import seed_of
 from striate.data.spatial import TrainPlaced, resized_batch, without_masks
-from striate.data.transforms import alike, eval_transform, seen_size, train_transform
+from striate.data.transforms import eval_transform, group_by_shape, input_size, train_transform
 from striate.errors import DataError, ImageError
 
 CACHE_BYTES = 4 * 2**30
@@ -125,7 +125,9 @@ class Split:
     @property
     def at_one_size(self) -> bool:
         """The batch path serves: judging, or training with plain geometry on pictures as they are."""
-        return self.augment is None or (self.collate is None and batchable(self.augment) and not self.preprocess.tight)
+        return self.augment is None or (
+            self.collate is None and batchable(self.augment) and not self.preprocess.pad_multiple
+        )
 
     def _bytes(self) -> int:
         height, width = self.preprocess.size
@@ -171,7 +173,7 @@ class Split:
         """A target in pixels of the picture that is kept: fitted for good, or only made smaller."""
         target = without_masks(sample.target)
         if self.at_one_size:
-            return moved(target, fitting(size, self.preprocess), seen_size(*size, self.preprocess))
+            return moved(target, fitting(size, self.preprocess), input_size(*size, self.preprocess))
         height, width = picture.shape[-2:]
         return moved(target, scaling(width / size[1], height / size[0]), (height, width))
 
@@ -189,7 +191,7 @@ class Split:
         order = epoch_order(len(self), self.seed, epoch, weights)
         yield from self._iterate(batch_rows(order, batch, rank, world), epoch, start, rank)
 
-    def in_order(self, batch: int, rank: int = 0, world: int = 1, every: int = 1) -> Iterator[Batch]:
+    def eval_batches(self, batch: int, rank: int = 0, world: int = 1, every: int = 1) -> Iterator[Batch]:
         """Every sample once, in order, for judging; with several processes, each its share of every batch.
 
         Args:
@@ -204,7 +206,7 @@ class Split:
             return
         for number in range(start, len(rows)):
             if isinstance(self.stack, list):
-                for row in alike(rows[number], lambda index: self.stack[index].shape):  # type: ignore[index]
+                for row in group_by_shape(rows[number], lambda index: self.stack[index].shape):  # type: ignore[index]
                     yield self._kept_batch(torch.stack([self.stack[index] for index in row]), row)
                 continue
             images = self.stack[torch.tensor(rows[number])]
@@ -227,16 +229,16 @@ class Split:
                     Reader(self),
                     batch_sampler=self._sampler,
                     num_workers=self.workers,
-                    collate_fn=as_they_are,
+                    collate_fn=identity,
                     persistent_workers=self.workers > 0,
                     pin_memory=torch.cuda.is_available(),
                 )
             try:
                 for results in _without_signal(self._loader):
                     start += 1
-                    skipped = [result.error for result in results if isinstance(result, Unread)]
-                    good = [result for result in results if isinstance(result, Read)]
-                    for part in alike(good, lambda read: read.picture.shape):
+                    skipped = [result.error for result in results if isinstance(result, LoadError)]
+                    good = [result for result in results if isinstance(result, LoadedItem)]
+                    for part in group_by_shape(good, lambda read: read.picture.shape):
                         yield self._batch(part, epoch, start, skipped)
                         skipped = []
             except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
@@ -245,7 +247,7 @@ class Split:
                 self.skipped.append(f"a reading process died ({error}); going on without reading processes")
                 self.workers, self._loader = 0, None
 
-    def _batch(self, good: list[Read], epoch: int, number: int, skipped: list[str]) -> Batch:
+    def _batch(self, good: list[LoadedItem], epoch: int, number: int, skipped: list[str]) -> Batch:
         indices = torch.tensor([read.row for read in good])
         images = torch.stack([read.picture for read in good])
         sizes = torch.tensor([read.size for read in good], dtype=torch.int64)

@@ -27,14 +27,14 @@ def read_sample(sample: Sample) -> Tensor:
     return sample.image if isinstance(sample.image, Tensor) else read_image(sample.image)
 
 
-class Read(NamedTuple):
+class LoadedItem(NamedTuple):
     row: int
     picture: Tensor  # uint8 [C, H, W], as the network sees it
     size: tuple[int, int]  # as it was read
     target: Target  # where it moved with the picture
 
 
-class Unread(NamedTuple):
+class LoadError(NamedTuple):
     row: int
     error: str
 
@@ -48,26 +48,26 @@ class Reader(torch.utils.data.Dataset[Any]):
         self.preprocess, self.moves = split.preprocess, split.collate is not None
         self.places = split.places if split.pictures is not None else []
 
-    def __getitem__(self, place: tuple[int, int]) -> Read | Unread:
+    def __getitem__(self, place: tuple[int, int]) -> LoadedItem | LoadError:
         epoch, index = place
         try:
             picture, target = self._pair(index)
         except ImageError as error:
-            return Unread(index, str(error))
+            return LoadError(index, str(error))
         height, width = self.sizes[index].tolist() if self.pictures is not None else picture.shape[-2:]
         size = (height, width)
         if not self.random:
             seen, target = (
                 eval_placed(picture, target, self.preprocess) if self.moves else (self.transform(picture), None)
             )
-            return Read(index, seen, size, target)
+            return LoadedItem(index, seen, size, target)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(self.seed, "augment", epoch, index))
             if self.moves:
                 seen, target = self.transform(picture, target, self._another)
             else:
                 seen, target = self.transform(picture), None
-            return Read(index, seen, size, target)
+            return LoadedItem(index, seen, size, target)
 
     def _pair(self, index: int) -> tuple[Tensor, Target]:
         if self.pictures is not None:
@@ -85,5 +85,5 @@ class Reader(torch.utils.data.Dataset[Any]):
         raise DataError("a hundred pictures in a row could not be read")
 
 
-def as_they_are(results: list[Read | Unread]) -> list[Read | Unread]:
+def identity(results: list[LoadedItem | LoadError]) -> list[LoadedItem | LoadError]:
     return results

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 from striate.config import Augment, Preprocess
 from striate.data.geometry import Map, Target, fitting, mirroring, moved, scaling, shifting, turning
 from striate.data.sample import Objects, Points
-from striate.data.transforms import eval_transform, fit_size, seen_size, with_channels
+from striate.data.transforms import eval_transform, input_size, resize_size, with_channels
 
 Placed = tuple[Tensor, Target]
 More = Callable[[], Placed]  # gives another picture of the split, for mosaics
@@ -26,7 +26,7 @@ GREY = 114  # between the pictures of a mosaic and beyond the edge of one, as YO
 def eval_placed(picture: Tensor, target: Target, preprocess: Preprocess) -> Placed:
     """As `eval_transform` fits the picture, with its target in pixels of what the network sees."""
     size = (picture.shape[-2], picture.shape[-1])
-    return eval_transform(preprocess)(picture), moved(target, fitting(size, preprocess), seen_size(*size, preprocess))
+    return eval_transform(preprocess)(picture), moved(target, fitting(size, preprocess), input_size(*size, preprocess))
 
 
 @dataclass
@@ -49,10 +49,10 @@ class TrainPlaced:
             picture, target = self._mosaic([(picture, target), more(), more(), more()])
         else:
             picture, target = self._one(picture, target)
-        if augment.mirror and _random() < augment.mirror:
+        if augment.hflip and _random() < augment.hflip:
             picture, target = self._mirrored(picture, target)
-        if augment.colour:
-            strength = augment.colour
+        if augment.color_jitter:
+            strength = augment.color_jitter
             picture = v2.ColorJitter(strength, strength, strength, strength / 10)(picture)
         return with_channels(picture, self.preprocess.channels), target
 
@@ -102,7 +102,7 @@ class TrainPlaced:
     def _resized(self, picture: Tensor, zoom: float) -> tuple[Tensor, Map]:
         """The picture at `zoom` times the size at which judging sees it, and the map to that."""
         height, width = picture.shape[-2:]
-        fitted = fit_size(height, width, self.preprocess)
+        fitted = resize_size(height, width, self.preprocess)
         if (height, width) == self.preprocess.size:
             fitted = (height, width)
         new_height, new_width = max(1, round(fitted[0] * zoom)), max(1, round(fitted[1] * zoom))

@@ -55,8 +55,8 @@ def train_transform(augment: Augment, preprocess: Preprocess) -> Transform:
         steps.append(partial(with_channels, channels=preprocess.channels))
     else:
         steps.append(eval_transform(preprocess))
-    if augment.mirror:
-        steps.append(v2.RandomHorizontalFlip(augment.mirror))
+    if augment.hflip:
+        steps.append(v2.RandomHorizontalFlip(augment.hflip))
     if augment.rotate or augment.shear or augment.scale != (1.0, 1.0):
         shear = (-augment.shear, augment.shear) if augment.shear else None
         # fill=None, not 0: grid_sample already answers 0 outside, a fill would blend the border a second time
@@ -71,8 +71,8 @@ def train_transform(augment: Augment, preprocess: Preprocess) -> Transform:
         steps.append(v2.TrivialAugmentWide(interpolation=bilinear))
     elif augment.policy == "rand":
         steps.append(v2.RandAugment(interpolation=bilinear))
-    if augment.colour:
-        steps.append(v2.ColorJitter(augment.colour, augment.colour, augment.colour))
+    if augment.color_jitter:
+        steps.append(v2.ColorJitter(augment.color_jitter, augment.color_jitter, augment.color_jitter))
     if augment.erase:
         steps.append(v2.RandomErasing(augment.erase, value=0))
     return partial(_apply, steps=steps)
@@ -110,7 +110,7 @@ def luma(image: Tensor) -> Tensor:
     return grey.to(torch.uint8).unsqueeze(-3)
 
 
-def fit_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
+def resize_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
     """The (height, width) to which a picture is resized before it is cropped or padded."""
     target_height, target_width = preprocess.size
     if preprocess.fit == "squash":
@@ -125,15 +125,17 @@ def fit_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]
     return max(1, target_width * height // width), target_width
 
 
-def seen_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
+def input_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
     """The (height, width) at which the network sees a picture when it judges: `size`, or its own tight rectangle."""
-    if preprocess.fit != "pad" or not preprocess.tight:
+    if preprocess.fit != "pad" or not preprocess.pad_multiple:
         return preprocess.size
-    high, wide = (-(-side // preprocess.tight) * preprocess.tight for side in fit_size(height, width, preprocess))
+    high, wide = (
+        -(-side // preprocess.pad_multiple) * preprocess.pad_multiple for side in resize_size(height, width, preprocess)
+    )
     return min(high, preprocess.size[0]), min(wide, preprocess.size[1])
 
 
-def alike(members: Iterable[Member], shape: Callable[[Member], torch.Size]) -> list[list[Member]]:
+def group_by_shape(members: Iterable[Member], shape: Callable[[Member], torch.Size]) -> list[list[Member]]:
     """Those of one shape together, in the order in which shapes first appear."""
     found: dict[torch.Size, list[Member]] = {}
     for member in members:
@@ -142,14 +144,14 @@ def alike(members: Iterable[Member], shape: Callable[[Member], torch.Size]) -> l
 
 
 def _prepare(image: Tensor, preprocess: Preprocess) -> Tensor:
-    if tuple(image.shape[-2:]) != seen_size(image.shape[-2], image.shape[-1], preprocess):
+    if tuple(image.shape[-2:]) != input_size(image.shape[-2], image.shape[-1], preprocess):
         image = _fit(image, preprocess)
     return with_channels(image, preprocess.channels)
 
 
 def _fit(image: Tensor, preprocess: Preprocess) -> Tensor:
-    height, width = seen_size(image.shape[-2], image.shape[-1], preprocess)
-    size = fit_size(image.shape[-2], image.shape[-1], preprocess)
+    height, width = input_size(image.shape[-2], image.shape[-1], preprocess)
+    size = resize_size(image.shape[-2], image.shape[-1], preprocess)
     image = F.resize(image, list(size), interpolation=_mode(preprocess), antialias=True)
     if preprocess.fit == "crop":
         return F.center_crop(image, [height, width])

@@ -29,79 +29,79 @@ class Method(NamedTuple):
 # a new explanation: its file, and its line here
 METHODS: dict[str, Method] = {
     "gradcam": Method(
-        "attribution_pages:explain_gradcam",
+        "attribution.pages:explain_gradcam",
         "pictures",
         "which regions speak for a class (Grad-CAM)",
         ("label", "layer", "limit"),
     ),
     "guided": Method(
-        "attribution_pages:explain_guided",
+        "attribution.pages:explain_guided",
         "pictures",
         "guided backpropagation, and with Grad-CAM's regions",
         ("label", "layer", "limit"),
     ),
     "integrated": Method(
-        "attribution_pages:explain_integrated", "pictures", "integrated gradients", ("label", "limit", "steps")
+        "attribution.pages:explain_integrated", "pictures", "integrated gradients", ("label", "limit", "steps")
     ),
     "occlusion": Method(
-        "attribution_pages:explain_occlusion",
+        "attribution.pages:explain_occlusion",
         "pictures",
         "how the score falls where a patch is covered",
         ("label", "limit", "steps"),
     ),
     "saliency": Method(
-        "attribution_pages:explain_saliency",
+        "attribution.pages:explain_saliency",
         "pictures",
         "the gradient, the mean of noisy copies (SmoothGrad)",
         ("label", "limit", "steps"),
     ),
     "sanity": Method(
-        "sanity:explain_sanity",
+        "attribution.sanity:explain_sanity",
         "pictures",
         "are the explanations themselves to be believed?",
         ("label", "layer", "limit"),
         ("Classification", "Detections"),
     ),
-    "filters": Method("filters:explain_filters", "network", "the filters of the first layer", ("layer", "units")),
+    "filters": Method("units.filters:explain_filters", "network", "the filters of the first layer", ("layer", "units")),
     "features": Method(
-        "filters:explain_features", "pictures", "feature maps, layer by layer", ("layer", "units", "limit")
+        "units.filters:explain_features", "pictures", "feature maps, layer by layer", ("layer", "units", "limit")
     ),
     "top": Method(
-        "top_activations:explain_top", "data", "the crops that most excite a unit", ("layer", "units", "limit")
+        "units.top_activations:explain_top", "data", "the crops that most excite a unit", ("layer", "units", "limit")
     ),
     "deconvnet": Method(
-        "deconvnet:explain_deconvnet",
+        "units.deconvnet:explain_deconvnet",
         "data",
         "the top crops, each projected back to pixels",
         ("layer", "units", "limit"),
     ),
     "maximize": Method(
-        "maximization:explain_maximize",
+        "units.maximization:explain_maximize",
         "network",
         "a picture made to excite a unit or class",
         ("label", "layer", "units", "steps"),
     ),
     "dissect": Method(
-        "dissection_page:explain_dissect",
+        "units.dissection_page:explain_dissect",
         "data",
         "units matched with concepts of segmented pictures",
         ("layer", "units", "limit"),
     ),
     "landscape": Method(
-        "landscape:explain_landscape",
+        "landscape.pages:explain_landscape",
         "data",
         "the loss around the weights, filter-normalised",
         ("limit", "steps", "other"),
     ),
     "adversary": Method(
-        "adversary:explain_adversary",
+        "attacks.adversary:explain_adversary",
         "pictures",
         "noise nobody sees that changes the answer",
         ("label", "limit", "epsilon", "steps", "attack"),
         ("Classification",),
     ),
     "epsilons": Method(
-        "epsilons:explain_epsilons",
+        "attacks.robust_accuracy:explain_epsilons",
         "data",
         "accuracy under FGSM and PGD against their strength",
         ("limit", "epsilon", "steps", "other"),

@@ -9,7 +9,7 @@ import torch
 
 from striate.data.sample import Sample
 from striate.data.seeds import seed_of
-from striate.evaluate import labelled_samples
+from striate.inference.evaluate import labelled_samples
 
 if TYPE_CHECKING:
     from striate.model import Model

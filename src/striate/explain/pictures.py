@@ -17,8 +17,8 @@ from striate.data.transforms import eval_transform
 from striate.errors import DataError, ImageError
 from striate.explain.explanation import Request
 from striate.explain.labelled import limited
-from striate.predict import automatic_workers
-from striate.sources import Source, expand
+from striate.inference.predictor import automatic_workers
+from striate.inference.sources import Source, expand
 
 MOST = 2000  # pictures looked at where no limit is given
 
@@ -43,7 +43,7 @@ def pictures_of(request: Request) -> list[Source]:
 
 def at_one_size(preprocess: Preprocess) -> Preprocess:
     """The same, every picture in the whole of `size`: units are compared at the same places of all."""
-    return preprocess.model_copy(update={"tight": 0})
+    return preprocess.model_copy(update={"pad_multiple": 0})
 
 
 def batches(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 from torch import Tensor
 
 from striate.results.result import as_pillow, save_result
 from striate.results.words import finite, percent, spelt, visible
-from striate.sources import Source
+
+if TYPE_CHECKING:
+    from striate.inference.sources import Source
 
 LABELS = 5  # told of a picture, unless asked for more or fewer
 

@@ -16,10 +16,11 @@ from striate.drawing import draw_boxes
 from striate.errors import MissingExtra, UsageError
 from striate.results.result import as_pillow, save_result
 from striate.results.words import finite, visible
-from striate.sources import Source
 
 if TYPE_CHECKING:
     import supervision
+
+    from striate.inference.sources import Source
 
 
 @dataclass(frozen=True, slots=True, eq=False)

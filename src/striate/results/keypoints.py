@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 from torch import Tensor
@@ -13,7 +13,9 @@ from torch import Tensor
 from striate.drawing import draw_points
 from striate.results.result import as_pillow, save_result
 from striate.results.words import visible
-from striate.sources import Source
+
+if TYPE_CHECKING:
+    from striate.inference.sources import Source
 
 INK = "#f97316"
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 from torch import Tensor
 
 from striate.results.result import as_pillow, save_result
 from striate.results.words import finite, visible
-from striate.sources import Source
+
+if TYPE_CHECKING:
+    from striate.inference.sources import Source
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from PIL import Image
 from torch import Tensor
@@ -14,7 +14,9 @@ from torch import Tensor
 from striate.errors import UsageError
 from striate.files import refuse_overwrite, write_atomic
 from striate.results.words import visible
-from striate.sources import Source
+
+if TYPE_CHECKING:
+    from striate.inference.sources import Source
 
 
 class Result(Protocol):

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from striate.data.disturbances import DISTURBANCES, Disturbance, disturb, graded
+from striate.data.corruptions import CORRUPTIONS, Corruption, disturb, graded
 from striate.data.loaders import Split
 from striate.data.sample import named
 from striate.data.seeds import seed_of
 from striate.data.transforms import Normalize
 from striate.errors import UsageError, did_you_mean
-from striate.evaluate import labelled_samples
 from striate.files import refuse_overwrite, write_atomic
-from striate.predict import automatic_batch, forward
+from striate.inference.evaluate import labelled_samples
+from striate.inference.predictor import automatic_batch, forward
+from striate.inference.sources import Source
 from striate.results import Result
 from striate.robustness.figure import DPI, draw
-from striate.sources import Source
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,8 +71,8 @@ class Curve:
     kept: float | None
 
     @property
-    def disturbance(self) -> Disturbance:
-        return DISTURBANCES[self.name]
+    def disturbance(self) -> Corruption:
+        return CORRUPTIONS[self.name]
 
     @property
     def strengths(self) -> list[float]:
@@ -196,7 +196,7 @@ def measure_robustness(
 
     Args:
         data, split, download: as for `evaluate_model`.
-        only: names out of DISTURBANCES; all when not given.
+        only: names out of CORRUPTIONS; all when not given.
         strengths: how many grades, 1..10; 5 are those of the table, other numbers lie on the line through them.
         limit: at most so many pictures, drawn at random.
         progress: told how many pictures are judged, of how many.
@@ -221,14 +221,14 @@ def measure_robustness(
     pictures = Split(samples, targets, preprocess, collate=task.collate if task.spatial else None)
     settle = partial(task.settle, preprocess=preprocess)
     network = nn.Sequential(Normalize(preprocess), model.module).eval().to(model.device)
-    grades = {name: graded(DISTURBANCES[name].strengths, strengths) for name in names}
+    grades = {name: graded(CORRUPTIONS[name].strengths, strengths) for name in names}
     kinds = [("", 0.0)] + [(name, strength) for name in names for strength in grades[name]]
     metrics = {kind: task.metrics() for kind in kinds}
     generator = torch.Generator().manual_seed(seed_of(seed, "example"))
     drawn = set(torch.randperm(len(pictures), generator=generator)[:CANDIDATES].tolist())
     candidates: list[Candidate] = []
     judged = 0
-    for batch in pictures.in_order(automatic_batch(preprocess.size, model.device)):
+    for batch in pictures.eval_batches(automatic_batch(preprocess.size, model.device)):
         pictures.skipped.extend(batch.skipped)
         members = [pictures.samples[index] for index in batch.indices.tolist()]
         places = [sample.name for sample in members]
@@ -283,13 +283,13 @@ def typical(candidates: Sequence[Candidate]) -> Candidate:
 def known_names(only: Sequence[str] | None) -> list[str]:
     """The disturbances asked for, each once, in their order in the table."""
     if only is None:
-        return list(DISTURBANCES)
+        return list(CORRUPTIONS)
     for name in only:
-        if name not in DISTURBANCES:
+        if name not in CORRUPTIONS:
             raise UsageError(
-                f'there is no disturbance "{name}"; there are {", ".join(DISTURBANCES)}.'
-                f"{did_you_mean(name, DISTURBANCES)}"
+                f'there is no disturbance "{name}"; there are {", ".join(CORRUPTIONS)}.'
+                f"{did_you_mean(name, CORRUPTIONS)}"
             )
     if not only:
-        raise UsageError(f"no disturbance is named; there are {', '.join(DISTURBANCES)}")
-    return [name for name in DISTURBANCES if name in only]
+        raise UsageError(f"no disturbance is named; there are {', '.join(CORRUPTIONS)}")
+    return [name for name in CORRUPTIONS if name in only]

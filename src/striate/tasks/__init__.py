@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from striate.errors import UsageError, did_you_mean
-from striate.tasks.classify import Classify
+from striate.tasks.classify.task import Classify
 from striate.tasks.detect.task import Detect
 from striate.tasks.keypoints.task import Keypoints
-from striate.tasks.localize import Localize
-from striate.tasks.score import Score
+from striate.tasks.localize.task import Localize
+from striate.tasks.score.task import Score
 from striate.tasks.task import Metrics, Task
 
 __all__ = ["TASKS", "Metrics", "Task", "create_task"]

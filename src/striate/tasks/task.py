@@ -52,10 +52,10 @@ class Task(Protocol):
         """The network of the zoo that public weights are for."""
         return architecture
 
-    def suggest(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
+    def default_recipe(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
         """What suits this task where the user left it open: values of Recipe's fields by name (`model`, `epochs`,
-        `lr` …), `size` (height, width), `fit`, `fill` and `tight` of Preprocess. What is not there is chosen as for a
-        classifier.
+        `lr` …), `size` (height, width), `fit`, `fill` and `pad_multiple` of Preprocess. What is not there is chosen as
+        for a classifier.
 
         Args:
             weights: training starts from public weights.
@@ -63,7 +63,7 @@ class Task(Protocol):
         """
         return {}
 
-    def study(self, architecture: str, samples: Sequence[Sample], preprocess: Preprocess) -> None:
+    def fit_to_data(self, architecture: str, samples: Sequence[Sample], preprocess: Preprocess) -> None:
         """Look at the training pictures before the network is built; what is found goes into `arguments`."""
 
     def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:

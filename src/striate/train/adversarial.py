@@ -21,7 +21,7 @@ from striate.config import Recipe
 from striate.data.loaders import Split
 from striate.data.seeds import seed_of
 from striate.errors import UsageError
-from striate.explain.attacks import pgd
+from striate.explain.attacks.gradient import pgd
 
 if TYPE_CHECKING:
     from striate.train.loop import Trainer
@@ -117,7 +117,7 @@ def under_attack(trainer: Trainer, model: nn.Module, data: Split, batch: int) ->
     """The task's best metric on up to 1,000 pictures of a split under PGD, by its name with `adversarial_` before."""
     metrics = trainer.task.metrics()
     model.eval()
-    for number, part in enumerate(data.in_order(batch, every=-(-len(data) // JUDGED))):
+    for number, part in enumerate(data.eval_batches(batch, every=-(-len(data) // JUDGED))):
         targets = part.targets.to(trainer.accelerator.device)
         seed = seed_of(trainer.recipe.seed, "under attack", number)
         images = trainer.to_device(part.images)

@@ -10,7 +10,7 @@ import torch
 from striate.config import Recipe
 from striate.data.reader import read_sample
 from striate.errors import StriateError
-from striate.evaluate import judging_batch
+from striate.inference.evaluate import eval_batch_size
 from striate.model_file import read_model, write_model
 from striate.train.adversarial import under_attack
 from striate.train.job import Job, make_split, prepare, save
@@ -170,7 +170,7 @@ def deciding(job: Job) -> str:
 
 
 def eval_batch(job: Job) -> int:
-    return max(int(job.recipe.batch), judging_batch(job.preprocess.size))
+    return max(int(job.recipe.batch), eval_batch_size(job.preprocess.size))
 
 
 def finish(job: Job) -> None:

@@ -113,7 +113,7 @@ def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, wri
     task = create_task(dataset.task, classes=dataset.classes, **known)
     if state is None:
         recipe, preprocess, notes = resolve(recipe, dataset, task, accelerator.device)
-        task.study(recipe.model, dataset.splits["train"], preprocess)
+        task.fit_to_data(recipe.model, dataset.splits["train"], preprocess)
         notes = [
             f"{dataset.format} data for task {dataset.task}: {len(dataset.classes)} classes",
             *dataset.notes,

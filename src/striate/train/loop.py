@@ -229,7 +229,7 @@ def outputs_of(model: nn.Module, trainer: Trainer, data: Split, batch: int, alon
     accelerator = trainer.accelerator
     rank, world = (0, 1) if alone else (accelerator.process_index, accelerator.num_processes)
     shares: list[Any] = []
-    for part in data.in_order(batch, rank, world):
+    for part in data.eval_batches(batch, rank, world):
         with nullcontext() if alone else accelerator.autocast():
             outputs = model(trainer.to_device(part.images))
         losses = trainer.task.loss(outputs, part.targets.to(accelerator.device))

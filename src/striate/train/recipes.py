@@ -45,11 +45,11 @@ def augment_preset(name: str, facts: Facts) -> Augment:
             if name != "light":
                 augment = Augment(crop="pad", pad=shift, rotate=10, shear=5, scale=(0.9, 1.1))
         else:
-            augment = Augment(crop="pad", pad=max(1, facts.height // 8), mirror=0.5)
+            augment = Augment(crop="pad", pad=max(1, facts.height // 8), hflip=0.5)
     elif name == "light":
-        augment = Augment(crop="resized", crop_scale=(0.5, 1.0), mirror=0.5)
+        augment = Augment(crop="resized", crop_scale=(0.5, 1.0), hflip=0.5)
     else:
-        augment = Augment(crop="resized", crop_scale=(0.25, 1.0), mirror=0.5, colour=0.2)
+        augment = Augment(crop="resized", crop_scale=(0.25, 1.0), hflip=0.5, color_jitter=0.2)
     if name == "strong":
         augment = augment.model_copy(update={"policy": "trivial", "erase": 0.25})
     return augment
@@ -100,7 +100,7 @@ def resolve(recipe: Recipe, dataset: Dataset, task: Task, device: torch.device) 
         UsageError: settings that exclude each other.
     """
     facts = look(dataset.splits["train"], len(dataset.classes))
-    suggested = task.suggest(facts, device, bool(recipe.weights), recipe.model)
+    suggested = task.default_recipe(facts, device, bool(recipe.weights), recipe.model)
     recipe, fitted = with_suggestions(recipe, suggested)
     chosen: dict[str, object] = {}
     model, architecture = recipe.model, ""
@@ -168,7 +168,7 @@ def with_suggestions(recipe: Recipe, suggested: dict[str, Any]) -> tuple[Recipe,
         and key not in ("augment", "size")
         and (key not in recipe.model_fields_set or getattr(recipe, key) in ("auto", None, 0))
     }
-    fitted = {key: suggested[key] for key in ("size", "fit", "fill", "tight") if key in suggested}
+    fitted = {key: suggested[key] for key in ("size", "fit", "fill", "pad_multiple") if key in suggested}
     return recipe.model_copy(update=update), fitted
 
 
@@ -178,7 +178,7 @@ def choose_preprocess(
     """For a network that starts from nothing: the pictures' own size where it is small, and their own statistics.
 
     Args:
-        fitted: what the task wants of `size`, `fit`, `fill` and `tight`.
+        fitted: what the task wants of `size`, `fit`, `fill` and `pad_multiple`.
     """
     side = recipe.size or (None if facts.small else (224 if device.type == "cuda" else 128))
     size = (side, side) if side else (facts.height, facts.width)

@@ -122,7 +122,7 @@ def features_of(body: nn.Module, data: Split, device: torch.device) -> tuple[Ten
     order: list[Tensor] = []
     body.eval()
     with torch.inference_mode():
-        for part in data.in_order(64):
+        for part in data.eval_batches(64):
             images = part.images.to(device).contiguous(memory_format=torch.channels_last)
             found.append(body(normalize(images)).float().cpu())
             order.append(part.indices)

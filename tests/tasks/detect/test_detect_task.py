@@ -9,7 +9,7 @@ from striate.config import Preprocess
 from striate.data.facts import Facts
 from striate.data.sample import Objects, Sample
 from striate.errors import UsageError
-from striate.sources import Source
+from striate.inference.sources import Source
 from striate.tasks import create_task
 from striate.tasks.detect.outputs import collate_objects, learnable, stack_detections
 from striate.tasks.detect.task import DETECTORS, Detect, network_size, parsed
@@ -47,7 +47,7 @@ def test_every_detector_learns_and_answers(name: str):
     samples = [Sample(torch.zeros(3, 128, 128, dtype=torch.uint8), target, "x") for target in targets] * 5
     architecture = name if "resnet50" not in name and name != "yolov3" else f"{name}/resnet18"
     preprocess = Preprocess(size=(128, 128), fit="pad")
-    task.study(architecture, samples, preprocess)
+    task.fit_to_data(architecture, samples, preprocess)
     network = task.build(architecture, 3, dropout=None, image_size=[128, 128])
     again = Detect(("a", "b"), **task.arguments).build(architecture, 3)
     again.load_state_dict(network.state_dict())  # what is stored is enough to build it

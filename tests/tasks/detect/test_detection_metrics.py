@@ -122,7 +122,7 @@ def test_which_detection_found_what_is_pycocotools():
     metrics, referee = judged(detections, targets), by_pycocotools(detections, targets)
     of_all_sizes = [one for one in referee.evalImgs if one and one["aRng"] == [0, 1e10]]
     hits = sum(int((one["dtMatches"][0] > 0).sum()) for one in of_all_sizes)
-    assert int((metrics.judged.meeting.truths >= 0).sum()) == hits > 20
+    assert int((metrics.judged.matches.truths >= 0).sum()) == hits > 20
 
 
 def voc_by_loop(detections, targets, label: int, metric: str) -> float:

@@ -13,8 +13,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
+from striate.tasks.detect.assignment import BELOW, BETWEEN, match_anchors
 from striate.tasks.detect.boxes import clip_boxes_to_image
-from striate.tasks.detect.matching import BELOW, BETWEEN, match_anchors
 from striate.tasks.detect.roi_align import level_of, pooled, pooled_as_bags, pooled_by_level
 from striate.tasks.detect.rpn import RegionProposalNetwork, Truth, balanced
 

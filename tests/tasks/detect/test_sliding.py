@@ -13,9 +13,9 @@ from striate.backbones import create_model
 from striate.config import ModelCard, Preprocess
 from striate.data.sample import CROWD, Objects
 from striate.errors import UsageError
+from striate.explain.score_map import draw_score_map, score_map, slide
 from striate.model import Model
 from striate.tasks.detect.outputs import collate_objects
-from striate.tasks.detect.slide import draw_score_map, score_map, slide
 from striate.tasks.detect.sliding import fully_convolutional, multiply_adds, score_crops
 from striate.tasks.detect.sliding_window import SlidingWindow, sample_windows
 

@@ -14,8 +14,8 @@ from striate.config import Preprocess
 from striate.data.geometry import fitting, moved
 from striate.data.sample import Points
 from striate.errors import DataError, UsageError
+from striate.inference.sources import Source
 from striate.results import Keypoints as Result
-from striate.sources import Source
 from striate.tasks.keypoints.networks import PointOutputs, gaussians
 from striate.tasks.keypoints.task import HEADS, HEAT_SIGMA, Keypoints, jensen_shannon
 

@@ -100,8 +100,8 @@ def _told() -> str:
 
 
 def _counts(found: dict[str, Summary], with_norm: dict[str, Summary]) -> Table:
-    from striate.costs.networks import published_top1
     from striate.lectures.networks import MIB
+    from striate.profiling.networks import published_top1
 
     rows: list[list[str | int | float | None]] = []
     for letter, summary in found.items():
@@ -187,8 +187,8 @@ def _groups(steps: tuple[int | str, ...]) -> list[list[int | str]]:
 
 def measured(setting: Setting) -> dict[str, Any]:
     """Each network's counts, milliseconds for one picture (median, taken in turns), and memory."""
-    from striate.costs.measure import measure
-    from striate.costs.networks import find_networks
+    from striate.profiling.measure import measure
+    from striate.profiling.networks import find_networks
 
     costs = measure(find_networks(COMPARED), batch=1, seconds=SECONDS, progress=setting.say)
     return {cost.network.name: cost.to_dict() for cost in costs}

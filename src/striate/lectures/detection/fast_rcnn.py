@@ -266,7 +266,7 @@ def pooling() -> Section:
 
 
 def steps(found: dict[str, Any], names: list[str], seen: list[Picture], weights: Path) -> list[Section]:
-    from striate.explain.sheets import beside, webp
+    from striate.explain.units.sheets import beside, webp
     from striate.lectures.detection.blood import draw_found
     from striate.lectures.detection.fast_rcnn_pictures import draw_maps
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PYTHON = """\
 import torch
-from striate.tasks.localize import Localize, LocalizeOutputs
+from striate.tasks.localize.task import Localize, LocalizeOutputs
 
 task = Localize(["pedestrian", "car"])
 y = torch.zeros(1, 7, requires_grad=True)  # p, bx, by, bw, bh, c1, c2
@@ -56,7 +56,7 @@ def squares() -> Check:
     """The lecture's loss, a sum of squares, by hand and by the task."""
     import torch
 
-    from striate.tasks.localize import Localize, LocalizeOutputs
+    from striate.tasks.localize.task import Localize, LocalizeOutputs
 
     said, truth = (0.8, 0.5, 0.6, 0.3, 0.4, 0.1, 0.7, 0.2), (1, 0.5, 0.7, 0.3, 0.4, 0, 1, 0)
     task = Localize(("pedestrian", "car", "motorcycle"), loss="squared")
@@ -80,7 +80,7 @@ def silent() -> Check:
     """The gradient of either loss where no object is: all but p's must be exactly zero."""
     import torch
 
-    from striate.tasks.localize import LOSSES, Localize, LocalizeOutputs
+    from striate.tasks.localize.task import LOSSES, Localize, LocalizeOutputs
 
     nothing = torch.zeros(16, 1, 7)
     nothing[..., 4] = -1
@@ -177,7 +177,7 @@ def judged(source: Path, setting: Setting) -> dict[str, Any]:
 
     import striate
     from striate.data.reader import read_sample
-    from striate.tasks.localize_metrics import LocalizeMetrics
+    from striate.tasks.localize.metrics import LocalizeMetrics
 
     with tempfile.TemporaryDirectory(prefix="striate-lecture-") as where:
         data = windows(source, Path(where) / "windows")

@@ -242,7 +242,7 @@ def overlap(one: list[float], other: list[float]) -> float:
 
 
 def steps(found: dict[str, Any], names: list[str], seen: list[Picture]) -> list[Section]:
-    from striate.explain.sheets import beside, webp
+    from striate.explain.units.sheets import beside, webp
     from striate.lectures.detection.blood import draw_found
 
     sheet = beside([draw_found(seen[at].pixels, found["found"][at], names) for at in (0, 1)], gap=12)

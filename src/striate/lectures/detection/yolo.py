@@ -264,7 +264,7 @@ def draw_grid(picture: Picture) -> Drawing:
 
 
 def boxes(found: dict[str, Any], names: list[str], seen: list[Picture]) -> Section:
-    from striate.explain.sheets import beside, webp
+    from striate.explain.units.sheets import beside, webp
     from striate.lectures.detection.blood import draw_found
 
     sheet = beside([draw_found(seen[at].pixels, found["found"][at], names) for at in (0, 1)], gap=12)

@@ -45,7 +45,7 @@ def fit(
 ) -> list[float]:
     """Train in place with Striate's own loss, mixing and optimisers at a constant rate; the loss of every step."""
     from striate.data.mixing import mix
-    from striate.tasks.classify import Classify
+    from striate.tasks.classify.task import Classify
     from striate.train.optimizers import make_optimizer
 
     task = Classify([str(digit) for digit in range(10)])

@@ -22,7 +22,7 @@ from striate.tasks.section import PictureCard, Section, Table
 PYTHON = """
 import torch
 from striate.data.mixing import mix
-from striate.tasks.classify import Classify
+from striate.tasks.classify.task import Classify
 from striate.train.optimizers import l1_norm, make_optimizer
 
 images, labels = torch.rand(8, 1, 8, 8), torch.eye(10)[:8]
@@ -39,7 +39,7 @@ ALPHAS = tuple(10 ** (step / 8) for step in range(-24, 9))  # 0.001 … 10
 
 def smoothed_target() -> list[float]:
     """What the trainer's loss really aims at, ten classes, smoothing 0.1: its gradient is softmax − target."""
-    from striate.tasks.classify import Classify
+    from striate.tasks.classify.task import Classify
 
     logits = torch.randn(1, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
     loss = Classify([str(digit) for digit in range(10)]).loss(logits, F.one_hot(torch.tensor([3]), 10).double(), 0.1)
@@ -174,12 +174,12 @@ def augmented() -> list[PictureCard]:
     from striate.data.transforms import train_transform
 
     kinds = {
-        "mirror": Augment(mirror=1),
+        "mirror": Augment(hflip=1),
         "crop": Augment(crop="resized", crop_scale=(0.25, 0.6)),
         "rotate": Augment(rotate=30),
         "shear": Augment(shear=25),
         "scale": Augment(scale=(0.6, 1.5)),
-        "colour and brightness": Augment(colour=0.5),
+        "colour and brightness": Augment(color_jitter=0.5),
         "erase": Augment(erase=1),
         "TrivialAugment": Augment(policy="trivial"),
     }

@@ -137,14 +137,14 @@ def paint_all(weights: str, content: Any, style: Any, setting: Setting) -> dict[
 
 def packed(picture: Tensor) -> str:
     """uint8 [3, H, W] as the text of a picture file, enlarged to 512 pixels."""
-    from striate.explain.sheets import as_tile, webp
+    from striate.explain.units.sheets import as_tile, webp
 
     return base64.b64encode(webp(as_tile(picture, 512))).decode()
 
 
 def shown(picture: Any) -> bytes:
     from striate.create.pictures import as_uint8, one_picture, scaled_to
-    from striate.explain.sheets import as_tile, webp
+    from striate.explain.units.sheets import as_tile, webp
 
     return webp(as_tile(as_uint8(scaled_to(one_picture(picture), SIZE)), SIZE))
 

@@ -20,13 +20,13 @@ from striate.results.words import percent
 from striate.tasks.section import Figure, Section, Table
 
 if TYPE_CHECKING:
-    from striate.explain.adversary import Adversary
+    from striate.explain.attacks.adversary import Adversary
     from striate.model import Model
 
 PYTHON = """\
 import torch
 from torch.nn.functional import cross_entropy
-from striate.explain.attacks import fgsm
+from striate.explain.attacks.gradient import fgsm
 from striate.lectures.seeing.adversary import learnt_digits
 
 network, images, labels = learnt_digits()  # pixels in 0..1, of scikit-learn's digits
@@ -61,7 +61,7 @@ def show(setting: Setting) -> Shown:
 
 def flipped(model: Model, found: list[Path], setting: Setting) -> tuple[list[Check], Section]:
     """Every photograph attacked, the most confident of the new mistakes drawn."""
-    from striate.explain.adversary_figure import draw_adversary, in_255
+    from striate.explain.attacks.adversary_figure import draw_adversary, in_255
 
     inputs = {"weights": WEIGHTS, "photographs": [path.name for path in found], "epsilon": EPSILON}
     told = setting.remembered("G5-flips", inputs, lambda: {"rows": attacked(model, found, setting)})["rows"]
@@ -103,10 +103,10 @@ SURE = 0.5  # of its first answer: a photograph that is known, as the panda was
 def attack(model: Model, path: Path) -> Adversary:
     """FGSM on one photograph, away from the network's own answer."""
     from striate.data.transforms import eval_transform
-    from striate.explain.adversary import attack_picture
+    from striate.explain.attacks.adversary import attack_picture
     from striate.explain.explanation import Request
     from striate.images import read_image
-    from striate.sources import Source
+    from striate.inference.sources import Source
 
     picture = eval_transform(model.card.preprocess)(read_image(path))
     return attack_picture(model, Source(path.name, path), picture, Request(epsilon=EPSILON), None)
@@ -129,7 +129,7 @@ def said(one: Adversary) -> str:
 
 def fallen(model: Model, samples: list[Any], setting: Setting) -> tuple[list[Check], Section]:
     """Accuracy on the labelled photographs for ε = 0 … 8/255."""
-    from striate.explain.adversary_figure import draw_epsilons, in_255
+    from striate.explain.attacks.adversary_figure import draw_epsilons, in_255
 
     inputs = {"weights": WEIGHTS, "photographs": [sample.name for sample in samples], "steps": STEPS}
     numbers = setting.remembered("G5-epsilons", inputs, lambda: swept(model, samples, setting))
@@ -202,9 +202,9 @@ def learnt_digits() -> tuple[nn.Module, Tensor, Tensor]:
 
 def on_digits() -> tuple[list[Check], list[Section]]:
     """The fall of a small network: what a photograph's noise hides is plain to see on 64 pixels."""
-    from striate.explain.adversary_figure import draw_epsilons, in_255
-    from striate.explain.attacks import fgsm
-    from striate.explain.sheets import as_tile, grid, webp
+    from striate.explain.attacks.adversary_figure import draw_epsilons, in_255
+    from striate.explain.attacks.gradient import fgsm
+    from striate.explain.units.sheets import as_tile, grid, webp
 
     network, images, labels = learnt_digits()
     shares, rows = [], []

@@ -19,13 +19,13 @@ from striate.lectures.seeing.real import WEIGHTS, absent, squeezenet
 from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, Figure, Section
 
 if TYPE_CHECKING:
-    from striate.explain.dissection import Dissection
+    from striate.explain.units.dissection import Dissection
     from striate.model import Model
 
 PYTHON = """\
 import torch
 from torch import nn
-from striate.explain.dissection import View, dissect
+from striate.explain.units.dissection import View, dissect
 
 image, masks = torch.zeros(1, 20, 20), torch.zeros(1, 20, 20, dtype=torch.bool)
 image[0, 9, 9:11] = torch.tensor([2.0, 1.0])  # two of 400 pixels, 0.5 %, excite the unit
@@ -69,8 +69,8 @@ def show(setting: Setting) -> Shown:
 
 def searched(model: Model, search: Searched, setting: Setting) -> tuple[Check, Section]:
     """How many units detect something, beside the same network with random weights; the best of them drawn."""
-    from striate.explain.concept_masks import open_scenes
-    from striate.explain.dissection_page import Watched, bars, concept_table
+    from striate.explain.units.concept_masks import open_scenes
+    from striate.explain.units.dissection_page import Watched, bars, concept_table
 
     inputs = {"weights": WEIGHTS, "set": search.name, "pictures": search.limit, "layer": LAYER}
     watched = Watched(model, open_scenes(search.source, search.limit))
@@ -98,7 +98,7 @@ def searched(model: Model, search: Searched, setting: Setting) -> tuple[Check, S
 
 def measured(watched: Any, setting: Setting) -> dict[str, Any]:
     """Both dissections in numbers."""
-    from striate.explain.dissection import dissect
+    from striate.explain.units.dissection import dissect
 
     model, scenes = watched.model, watched.scenes
     with torch.random.fork_rng(devices=[]):
@@ -127,7 +127,7 @@ def rounded(values: Tensor) -> list[list[float]]:
 
 
 def restored(numbers: dict[str, Any], which: str, concepts: tuple[str, ...]) -> Dissection:
-    from striate.explain.dissection import Dissection
+    from striate.explain.units.dissection import Dissection
     from striate.layers.receptive_fields import Place
 
     kept = numbers[which]
@@ -154,7 +154,7 @@ def example() -> tuple[Tensor, Tensor]:
 
 
 def worked() -> tuple[Check, ...]:
-    from striate.explain.dissection import View, dissect
+    from striate.explain.units.dissection import View, dissect
 
     image, masks = example()
     view = View(image, masks, torch.ones(20, 20, dtype=torch.bool))

@@ -72,7 +72,7 @@ def kinds_of(weights: Tensor) -> Kinds:
     The direction is that of a structure tensor: how much more of the spectrum's second moment lies along one axis than
     across it, (λ₁ - λ₂) / (λ₁ + λ₂).
     """
-    from striate.explain.filters import brightness_share, strongest_pattern
+    from striate.explain.units.filters import brightness_share, strongest_pattern
 
     power = torch.fft.fft2(strongest_pattern(weights), s=(SPECTRUM, SPECTRUM)).abs().square()  # [N, 33, 33]
     rows = torch.fft.fftfreq(SPECTRUM)[:, None]
@@ -100,8 +100,8 @@ def show(setting: Setting) -> Shown:
 
 def first_filters(model: Model) -> tuple[list[Check], Section]:
     """SqueezeNet's, sorted, counted, and beside random ones of the same shape."""
-    from striate.explain.filters import painted
-    from striate.explain.sheets import sheet
+    from striate.explain.units.filters import painted
+    from striate.explain.units.sheets import sheet
 
     weights = model.module.get_submodule("features.0").weight.detach().float()  # type: ignore[union-attr]
     drawn = torch.randn((DRAWN, *weights.shape[1:]), generator=torch.Generator().manual_seed(0))
@@ -168,7 +168,7 @@ def maps_of_a_photo(model: Model, path: Path) -> tuple[list[Check], Section]:
     """What each stage makes of one photograph: a sheet of the strongest maps each, and numbers of all."""
     from striate.data.transforms import Normalize, eval_transform
     from striate.explain.layers import backbone_in, place_of, read_maps, readable_copy
-    from striate.explain.sheets import as_tile, webp
+    from striate.explain.units.sheets import as_tile, webp
     from striate.images import read_image
 
     page = model.explain(str(path), "features", limit=1).sections[0]
@@ -209,9 +209,9 @@ def maps_of_a_photo(model: Model, path: Path) -> tuple[list[Check], Section]:
 
 def on_digits() -> tuple[list[Check], list[Section]]:
     """A small network that learns scikit-learn's digits in a second: its filters before and after, and its maps."""
-    from striate.explain.filters import painted, shaded
     from striate.explain.layers import read_maps, readable_copy
-    from striate.explain.sheets import sheet
+    from striate.explain.units.filters import painted, shaded
+    from striate.explain.units.sheets import sheet
     from striate.lectures.foundations.digits import accuracy, digits, fit, seeded
 
     data: Digits = digits(1_200)

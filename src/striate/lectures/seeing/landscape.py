@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
     from torch import nn
 
-    from striate.explain.loss_surface import Batches, Landscape
+    from striate.explain.landscape.loss_surface import Batches, Landscape
 
 PYTHON = """\
-from striate.explain.loss_surface import measure_landscape
+from striate.explain.landscape.loss_surface import measure_landscape
 from striate.lectures.foundations.digits import digits, fit, seeded
-from striate.tasks.classify import Classify
+from striate.tasks.classify.task import Classify
 
 data, network = digits(1200), seeded("conv16-relu-conv32-relu-gap", seed=0)
 fit(network, data, steps=300, lr=0.05)
@@ -66,7 +66,7 @@ def show(setting: Setting) -> Shown:
 
 def plain_and_residual(source: Path, setting: Setting) -> tuple[list[Check], Section]:
     """Both networks trained on few pictures, and the loss on some of these around each."""
-    from striate.explain.landscape_figure import draw_contours, draw_lines, draw_reliefs
+    from striate.explain.landscape.figure import draw_contours, draw_lines, draw_reliefs
     from striate.lectures.architectures.depth import RECIPE
 
     training = {"pictures": PICTURES, "epochs": EPOCHS, "recipe": RECIPE}
@@ -139,8 +139,8 @@ def plain_and_residual(source: Path, setting: Setting) -> tuple[list[Check], Sec
 def measured(source: Path, setting: Setting, training: dict[str, Any]) -> dict[str, Any]:
     """Train both, then measure each around its weights."""
     from striate.explain.explanation import Request
-    from striate.explain.landscape import batches_of, sharpness_of
-    from striate.explain.loss_surface import measure_landscape
+    from striate.explain.landscape.loss_surface import measure_landscape
+    from striate.explain.landscape.pages import batches_of, sharpness_of
     from striate.lectures.architectures.depth import link_some
     from striate.model import load
 
@@ -196,7 +196,7 @@ def stored(found: Landscape) -> dict[str, Any]:
 
 
 def restored(kept: dict[str, Any]) -> Landscape:
-    from striate.explain.loss_surface import Landscape
+    from striate.explain.landscape.loss_surface import Landscape
 
     tensors = {name: torch.tensor(kept[name], dtype=torch.float64) for name in ("axis", "surface", "lines")}
     return Landscape(centre=kept["centre"], centre_fp32=kept["centre_fp32"], **tensors)
@@ -204,9 +204,9 @@ def restored(kept: dict[str, Any]) -> Landscape:
 
 def normalised() -> tuple[list[Check], Section]:
     """One network written down twice: the same function, its layers scaled; lines through both, both ways."""
-    from striate.explain.loss_surface import random_direction, weights_of
+    from striate.explain.landscape.loss_surface import random_direction, weights_of
     from striate.lectures.foundations.digits import digits, fit, seeded
-    from striate.tasks.classify import Classify
+    from striate.tasks.classify.task import Classify
 
     data = digits(1_200)
     network = seeded("conv16-relu-conv32-relu-gap", 0)
@@ -284,7 +284,7 @@ def line(
     batches: Batches,
     task: Any,
 ) -> list[float]:
-    from striate.explain.loss_surface import loss_at, moved
+    from striate.explain.landscape.loss_surface import loss_at, moved
 
     with torch.inference_mode():
         return [float(loss_at(network, moved(weights, (direction,), (step,)), batches, task)) for step in steps]

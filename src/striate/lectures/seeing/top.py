@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from striate.model import Model
 
 PYTHON = """\
-from striate.explain.deconvnet import project
-from striate.explain.top_activations import top_activations
+from striate.explain.units.deconvnet import project
+from striate.explain.units.top_activations import top_activations
 from striate.lectures.foundations.digits import digits, fit, seeded
 
 data, network = digits(1200), seeded("conv16-relu-pool-conv32-relu-gap", seed=0)
@@ -65,10 +65,10 @@ def show(setting: Setting) -> Shown:
 
 def on_photos(model: Model, photos: Path, setting: Setting) -> tuple[list[Check], list[Section]]:
     """Nine crops and nine projections of units of four layers, and what all units of them are like."""
-    from striate.explain.deconvnet import drawn, projections_of
     from striate.explain.explanation import Request
     from striate.explain.layers import spread, stage_layers
-    from striate.explain.top_activations import look
+    from striate.explain.units.deconvnet import drawn, projections_of
+    from striate.explain.units.top_activations import look
 
     layers = spread(stage_layers(model.module), 4)
     found, _ = look(model, Request(str(photos), say=setting.say), layers, SELECTIVE)
@@ -88,7 +88,7 @@ def on_photos(model: Model, photos: Path, setting: Setting) -> tuple[list[Check]
             f"{len(top.values)} units; {seen.field_in_words()}. Left, the crops that most excite a unit; right, what "
             "of each reaches it: mid grey is nothing, and each projection has its own contrast."
         )
-        sections.append(Section(f"{WORDS.get(seen.layer, '')}{seen.layer}", text, figures))
+        sections.append(Section(f"{DESCRIPTIONS.get(seen.layer, '')}{seen.layer}", text, figures))
     rows = [(one.layer, one.units, f"{one.field}×{one.field}", one.stands_out) for one in specific]
     heads = ("layer", "units", "pixels that a value sees", "the nine best stand out by (deviations)")
     fields, outs = [one.field for one in specific], [one.stands_out for one in specific]
@@ -128,7 +128,7 @@ def varied(pictures: Tensor, units: list[int], count: int) -> list[int]:
     return chosen
 
 
-WORDS = {
+DESCRIPTIONS = {
     "features.1": "Colours and edges: ",
     "features.5": "Textures and corners: ",
     "features.10": "Parts: ",
@@ -149,7 +149,7 @@ def outside(projections: Tensor, place: Any, rows: Tensor, columns: Tensor) -> f
 
 def on_digits() -> tuple[list[Check], Section]:
     """On a network that learns digits here: they have labels, so one can count what a unit answers to."""
-    from striate.explain.top_activations import top_activations
+    from striate.explain.units.top_activations import top_activations
     from striate.lectures.foundations.digits import digits, fit, seeded
 
     data = digits(1_200)
@@ -185,9 +185,9 @@ def by_chance(labels: Tensor) -> float:
 
 def digits_sheet(network: nn.Module, layer: str, data: Digits) -> Figure:
     """Nine digits and their projections, of a layer's most selective unit."""
-    from striate.explain.deconvnet import project
-    from striate.explain.sheets import as_grey, as_tile, grid, webp
-    from striate.explain.top_activations import top_activations
+    from striate.explain.units.deconvnet import project
+    from striate.explain.units.sheets import as_grey, as_tile, grid, webp
+    from striate.explain.units.top_activations import top_activations
 
     top = top_activations(network, layer, [data.images])
     unit = top.selective(1)[0]
@@ -205,7 +205,7 @@ def digits_sheet(network: nn.Module, layer: str, data: Digits) -> Figure:
 
 def against_loops() -> Check:
     """`project` against loops that do what the paper says, one number at a time."""
-    from striate.explain.deconvnet import project
+    from striate.explain.units.deconvnet import project
 
     generator = torch.Generator().manual_seed(0)
     first, second = torch.randn(3, 1, 3, 3, generator=generator), torch.randn(2, 3, 2, 2, generator=generator)

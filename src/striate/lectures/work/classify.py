@@ -89,7 +89,7 @@ def trained(source: Path, setting: Setting) -> dict[str, Any]:
 
     import striate
     from striate.data.reader import read_sample
-    from striate.tasks.classification_metrics import ClassificationMetrics
+    from striate.tasks.classify.metrics import ClassificationMetrics
 
     setting.say(f"MNIST: training {MODEL} on {COUNT:,} digits")
     with tempfile.TemporaryDirectory(prefix="striate-lecture-") as where:
@@ -118,7 +118,7 @@ def trained(source: Path, setting: Setting) -> dict[str, Any]:
 def digits(found: dict[str, Any]) -> tuple[Check, Section]:
     import torch
 
-    from striate.tasks.classification_figures import draw_confusion
+    from striate.tasks.classify.figures import draw_confusion
 
     confusion = torch.tensor(found["confusion"])
     total, wrong = int(confusion.sum()), int(confusion.sum() - confusion.diagonal().sum())

@@ -91,7 +91,7 @@ def public(kept: Path) -> Model:
 def judged(faces: Path, kept: Path, setting: Setting) -> dict[str, Any]:
     """Confusion, and the faces to be shown, on the faces held out by the set."""
     from striate.data.reader import read_sample
-    from striate.tasks.classification_metrics import ClassificationMetrics
+    from striate.tasks.classify.metrics import ClassificationMetrics
 
     setting.say("emotions: judging the authors' weights")
     result = public(kept).evaluate(str(faces), "val")
@@ -158,7 +158,7 @@ def claims(found: dict[str, Any]) -> list[Check]:
 def said(found: dict[str, Any]) -> Section:
     import torch
 
-    from striate.tasks.classification_figures import draw_confusion
+    from striate.tasks.classify.figures import draw_confusion
 
     confusion = torch.tensor(found["confusion"])
     rows = [

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PYTHON = """\
 import torch
-from striate.tasks.score import earth_movers_distance
+from striate.tasks.score.task import earth_movers_distance
 
 voted = torch.eye(10)[[9]]  # everybody gave a 10
 for grade in (9, 5, 1):
@@ -61,7 +61,7 @@ def by_hand() -> list[Check]:
     """The distance of sure answers from a sure vote: all the mass moves over n of K grades, so √(n / K)."""
     import torch
 
-    from striate.tasks.score import earth_movers_distance
+    from striate.tasks.score.task import earth_movers_distance
 
     sure = 60 * torch.eye(10).double()
     found = earth_movers_distance(sure[[8, 4, 0]], torch.eye(10)[[9, 9, 9]]).tolist()
@@ -131,7 +131,7 @@ def judged(photos: Path, weights: Path, setting: Setting) -> dict[str, Any]:
     import torch
 
     import striate
-    from striate.tasks.score_metrics import ScoreMetrics
+    from striate.tasks.score.metrics import ScoreMetrics
 
     with tempfile.TemporaryDirectory(prefix="striate-lecture-") as where:
         folder = written(photos, Path(where) / "ava")
@@ -286,7 +286,7 @@ def draw_distances() -> Drawing:
     from torch.nn import functional as F
 
     from striate.lectures.diagrams import LETTERS, new_figure, plain_axes
-    from striate.tasks.score import earth_movers_distance
+    from striate.tasks.score.task import earth_movers_distance
 
     figure = new_figure(9, 2.2)
     panels: list[Axes] = list(figure.subplots(1, 3, sharey=True))

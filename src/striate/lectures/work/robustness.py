@@ -125,12 +125,12 @@ def attacked(model: Model) -> dict[str, Any]:
     from torch.nn import functional as F
 
     from striate.data.loaders import Split
-    from striate.evaluate import labelled_samples
+    from striate.inference.evaluate import labelled_samples
 
     _, samples = labelled_samples(model, "digits", "val", False)
     preprocess = model.card.preprocess
     split = Split(samples, model.task.collate([sample.target for sample in samples]), preprocess)
-    batch = next(iter(split.in_order(len(samples))))
+    batch = next(iter(split.eval_batches(len(samples))))
     pixels, labels = batch.images.float() / 255, split.targets[batch.indices].long()
     mean, std = torch.tensor(preprocess.mean).view(-1, 1, 1), torch.tensor(preprocess.std).view(-1, 1, 1)
     network = model.module.float().eval()

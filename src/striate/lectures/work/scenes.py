@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PYTHON = """\
 import torch
-from striate.tasks.classify import Classify
+from striate.tasks.classify.task import Classify
 
 logits = torch.tensor([[3.0, 2.0, -4.0]])  # kitchen, dining room, beach
 for task in (Classify(["a", "b", "c"]), Classify(["a", "b", "c"], multi_label=True)):
@@ -65,7 +65,7 @@ def competing() -> Check:
 
     import torch
 
-    from striate.tasks.classify import Classify
+    from striate.tasks.classify.task import Classify
 
     values = (3.0, 2.0, -4.0)
     powers = [exp(value) for value in values]
@@ -105,7 +105,7 @@ def judged(photos: Path, weights: Path, setting: Setting) -> dict[str, Any]:
     from pathlib import Path
 
     import striate
-    from striate.tasks.classification_metrics import ClassificationMetrics
+    from striate.tasks.classify.metrics import ClassificationMetrics
 
     labels, on = listed(photos)
     with tempfile.TemporaryDirectory(prefix="striate-lecture-") as where:

@@ -13,7 +13,7 @@ from striate.data.sample import CROWD, DIFFICULT
 from striate.tasks.bootstrap import f1_of
 from striate.tasks.calibration import last_of_equals
 from striate.tasks.detect.boxes import box_convert, iou
-from striate.tasks.detect.judging import AT_ONCE, Found, Meeting, Truth, padded
+from striate.tasks.detect.matching import AT_ONCE, Found, Matches, Truth, padded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,10 +73,10 @@ def mean_counted(values: np.ndarray) -> float | None:
     return float(counted.mean()) if counted.size else None
 
 
-def best_thresholds(found: Found, truth: Truth, meeting: Meeting, classes: int) -> list[float]:
+def best_thresholds(found: Found, truth: Truth, matches: Matches, classes: int) -> list[float]:
     """Of each class the score from which on F1 is best, midway to the next lower one; 0.5 where it has no object."""
     objects = torch.bincount(truth.labels[truth.plain], minlength=classes)
-    counted = ~meeting.ignored
+    counted = ~matches.ignored
     thresholds = []
     for rows, there in zip(by_class(found.labels, classes), objects, strict=True):
         mine = rows[counted[rows]]
@@ -84,7 +84,7 @@ def best_thresholds(found: Found, truth: Truth, meeting: Meeting, classes: int) 
             thresholds.append(0.5)
             continue
         ordered, order = found.scores[mine].sort(descending=True, stable=True)
-        hits = (meeting.truths[mine] >= 0)[order].cumsum(0)
+        hits = (matches.truths[mine] >= 0)[order].cumsum(0)
         last = last_of_equals(ordered)
         best = int(f1_of(hits[last].double(), last + 1, there).argmax())
         upper = ordered[last[best]]

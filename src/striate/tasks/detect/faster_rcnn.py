@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from striate.backbones.weights import mismatches
 from striate.data.sample import PLAIN
 from striate.errors import DataError, UsageError
+from striate.tasks.detect.assignment import BETWEEN, match_anchors
 from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode_boxes
 from striate.tasks.detect.fpn import PyramidBackbone, reductions_of
-from striate.tasks.detect.matching import BETWEEN, match_anchors
 from striate.tasks.detect.nms import nms
 from striate.tasks.detect.outputs import LIMIT, Learnt, log_odds, padded, stack_detections
 from striate.tasks.detect.roi_align import pooled

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from striate.tasks.classification_figures import plain
+from striate.tasks.classify.figures import plain
 from striate.tasks.section import BLUE, GREY, ORANGE
 
 if TYPE_CHECKING:

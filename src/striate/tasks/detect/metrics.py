@@ -18,7 +18,7 @@ from striate.tasks.detect.average_precision import (
     mean_counted,
     voc_ap,
 )
-from striate.tasks.detect.judging import Found, Meeting, Truth, meet
+from striate.tasks.detect.matching import Found, Matches, Truth, match
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ ALL, SMALL, MEDIUM, LARGE = range(4)  # COCO's size bands
 BANDS = {SMALL: (0.0, 32.0**2), MEDIUM: (32.0**2, 96.0**2), LARGE: (96.0**2, 1e10)}  # px², both ends belong to it
 HUNDRED = 2  # of COCO's limits of 1, 10 and 100 detections a picture and class
 
-WORDS = {  # hotcoco's name, and what it means for people
+DESCRIPTIONS = {  # hotcoco's name, and what it means for people
     "ap": ("AP", "average precision, the mean over classes and over IoU 0.50, 0.55 … 0.95 (COCO's AP)"),
     "ap50": ("AP50", "the same where an overlap (IoU) of 0.5 is enough"),
     "ap75": ("AP75", "the same where an overlap of 0.75 is asked for: are the boxes tight?"),
@@ -140,7 +140,7 @@ class DetectionMetrics:
         errors = judged.errors[seed]
         scalars = {}
         for name, value in self.compute().items():
-            other, meaning = WORDS[name]
+            other, meaning = DESCRIPTIONS[name]
             low, high = (max(0.0, value - 1.96 * errors[other]), min(1.0, value + 1.96 * errors[other]))
             scalars[name] = {"value": value, "low": low, "high": high, "meaning": meaning, "share": True}
         objects = int(judged.truth.plain.sum())
@@ -170,10 +170,10 @@ class DetectionMetrics:
     def per_class(self) -> list[dict[str, Any]]:
         """AP and AP50, and at the thresholds precision, recall and F1 at IoU 0.5; None where it is 0/0."""
         judged, thresholds, size = self.judged, self.thresholds, len(self.classes)
-        found, truth, meeting = judged.found, judged.truth, judged.meeting
-        shown = (found.scores >= torch.tensor(thresholds)[found.labels]) & ~meeting.ignored
+        found, truth, matches = judged.found, judged.truth, judged.matches
+        shown = (found.scores >= torch.tensor(thresholds)[found.labels]) & ~matches.ignored
         said = torch.bincount(found.labels[shown], minlength=size)
-        hits = torch.bincount(found.labels[shown & (meeting.truths >= 0)], minlength=size)
+        hits = torch.bincount(found.labels[shown & (matches.truths >= 0)], minlength=size)
         there = torch.bincount(truth.labels[truth.plain], minlength=size)
         said, hits, there = said.double(), hits.double(), there.double()
         return [
@@ -225,9 +225,9 @@ class DetectionMetrics:
             iou: the least overlap.
         """
         found, truth, size = self.shown(threshold), self.judged.truth, len(self.classes) + 1
-        meeting = meet(found, truth, self.judged.pictures, iou)
-        met = torch.maximum(meeting.truths, meeting.confused)
-        hit, alarm = met >= 0, (met < 0) & ~meeting.ignored
+        matches = match(found, truth, self.judged.pictures, iou)
+        met = torch.maximum(matches.truths, matches.confused)
+        hit, alarm = met >= 0, (met < 0) & ~matches.ignored
         left = truth.plain
         left[met[hit]] = False
         missed = truth.labels[left]
@@ -243,13 +243,13 @@ class DetectionMetrics:
         """
         judged, found = self.judged, self.shown(threshold)
         truth = judged.truth
-        meeting, every = meet(found, truth, judged.pictures, iou), judged.meeting
+        matches, every = match(found, truth, judged.pictures, iou), judged.matches
         if iou != 0.5:
-            every = meet(judged.found, truth, judged.pictures, iou)
+            every = match(judged.found, truth, judged.pictures, iou)
         taken_for, score = torch.full((len(truth),), -1), torch.zeros(len(truth))
-        taken_for[meeting.confused[meeting.confused >= 0]] = found.labels[meeting.confused >= 0]
+        taken_for[matches.confused[matches.confused >= 0]] = found.labels[matches.confused >= 0]
         score[every.truths[every.truths >= 0]] = judged.found.scores[every.truths >= 0]
-        rows = meeting.missed(truth).nonzero()[:, 0]
+        rows = matches.missed(truth).nonzero()[:, 0]
         rows = rows[truth.areas[rows].argsort(descending=True, stable=True)]
         return [
             {
@@ -270,8 +270,8 @@ class DetectionMetrics:
         found twice. `true` is the class of the object that it mistook, or None.
         """
         judged, found = self.judged, self.shown(threshold)
-        meeting = meet(found, judged.truth, judged.pictures, iou)
-        rows = ((meeting.truths < 0) & ~meeting.ignored).nonzero()[:, 0]
+        matches = match(found, judged.truth, judged.pictures, iou)
+        rows = ((matches.truths < 0) & ~matches.ignored).nonzero()[:, 0]
         rows = rows[found.scores[rows].argsort(descending=True, stable=True)]
         return [
             {
@@ -279,10 +279,10 @@ class DetectionMetrics:
                 "box": found.boxes[row].tolist(),
                 "class": self.classes[int(found.labels[row])],
                 "score": float(found.scores[row]),
-                "overlap": float(meeting.overlaps[row]),
+                "overlap": float(matches.overlaps[row]),
                 "true": self.classes[int(judged.truth.labels[object])] if object >= 0 else None,
             }
-            for row, object in zip(rows.tolist(), meeting.confused[rows].tolist(), strict=True)
+            for row, object in zip(rows.tolist(), matches.confused[rows].tolist(), strict=True)
         ]
 
     def shown(self, threshold: Threshold = None) -> Found:
@@ -339,10 +339,10 @@ class Judged:
         return self.evaluation.eval["recall"]
 
     @cached_property
-    def meeting(self) -> Meeting:
+    def matches(self) -> Matches:
         """Which detections found which objects of their class at IoU 0.5."""
-        return meet(self.found, self.truth, self.pictures)
+        return match(self.found, self.truth, self.pictures)
 
     @cached_property
     def tuned(self) -> list[float]:
-        return best_thresholds(self.found, self.truth, self.meeting, self.classes)
+        return best_thresholds(self.found, self.truth, self.matches, self.classes)

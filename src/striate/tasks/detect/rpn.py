@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from torchvision.ops import batched_nms, nms
 
 from striate.tasks.detect.anchors import grid_anchors
+from striate.tasks.detect.assignment import BELOW, match_anchors
 from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode_boxes, iou
-from striate.tasks.detect.matching import BELOW, match_anchors
 
 BETA = 1 / 9  # where the smooth L1 loss turns straight
 UNSCALED = (1.0, 1.0, 1.0, 1.0)

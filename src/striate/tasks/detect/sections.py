@@ -10,7 +10,7 @@ from torch import Tensor
 
 from striate.data.sample import Sample
 from striate.errors import StriateError
-from striate.tasks.classification_figures import draw_confusion
+from striate.tasks.classify.figures import draw_confusion
 from striate.tasks.detect.figures import draw_curves, draw_object, draw_sizes
 from striate.tasks.detect.metrics import DetectionMetrics
 from striate.tasks.section import BLUE, GREEN, ORANGE, RED, Figure, PictureCard, Section, Table

@@ -202,7 +202,7 @@ def merged(regions: Regions, similarity: str) -> Hierarchy:
     area = np.float32(regions.segments.size)
     with_size, with_fill = "S" in similarity, "F" in similarity
 
-    def alike(one: Any, other: Array) -> Array:
+    def group_by_shape(one: Any, other: Array) -> Array:
         """Similarity of region `one`, or of as many, to regions `other` [n]."""
         values = np.minimum(rows[one], rows[other]).sum(1)
         if with_size or with_fill:
@@ -218,7 +218,7 @@ def merged(regions: Regions, similarity: str) -> Hierarchy:
     first, second = np.nonzero(near)
     for start in range(0, len(first), 1 << 14):  # a crowded picture has 100,000 pairs
         chunk = slice(start, start + (1 << 14))
-        likeness[first[chunk], second[chunk]] = alike(first[chunk], second[chunk])
+        likeness[first[chunk], second[chunk]] = group_by_shape(first[chunk], second[chunk])
     partner = likeness.argmax(1)
     best = likeness[np.arange(count), partner]
     names = np.arange(count)  # the region that a row now stands for
@@ -242,7 +242,7 @@ def merged(regions: Regions, similarity: str) -> Hierarchy:
         likeness[other] = likeness[:, other] = -np.inf
         best[other] = -np.inf
         if len(around):
-            values = alike(one, around)
+            values = group_by_shape(one, around)
             likeness[one, around] = likeness[around, one] = values
             changed = np.append(around, one)  # no other row had the two as neighbours
             partner[changed] = likeness[changed].argmax(1)

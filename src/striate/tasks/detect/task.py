@@ -18,10 +18,10 @@ from striate.data.sample import Objects, Sample
 from striate.errors import UsageError, did_you_mean
 from striate.results import Detections, Result
 from striate.tasks.detect.boxes import iou
+from striate.tasks.detect.data_fits import clusters, grid_of, ladder_of_anchors, levels_of
 from striate.tasks.detect.metrics import DetectionMetrics
 from striate.tasks.detect.outputs import Outputs, collate_objects
 from striate.tasks.detect.sections import sections
-from striate.tasks.detect.studies import clusters, grid_of, ladder_of_anchors, levels_of
 from striate.tasks.section import Section
 from striate.tasks.task import Task
 
@@ -36,7 +36,7 @@ class Detector(NamedTuple):
     arguments: dict[str, Any]
     backbone: str
     about: str
-    study: Callable[[Sequence[Sample], Preprocess], dict[str, Any]] | None = None  # what it takes from the data
+    fit: Callable[[Sequence[Sample], Preprocess], dict[str, Any]] | None = None  # what it takes from the data
 
 
 AS_PUBLISHED = {"channels": 256, "convs": 4, "extra": "p6p7", "assignment": "centre"}
@@ -79,7 +79,7 @@ class Detect(Task):
 
     Args:
         thresholds: from which score on a detection of each class holds; chosen on validation.
-        detector: what the detector takes from the data: anchors, levels; found by `study`.
+        detector: what the detector takes from the data: anchors, levels; found by `fit_to_data`.
     """
 
     name = "detect"
@@ -107,7 +107,7 @@ class Detect(Task):
     def backbone_of(self, architecture: str) -> str:
         return parsed(architecture)[1]
 
-    def suggest(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
+    def default_recipe(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
         """A letterbox at the pictures' own proportions, AdamW, averaged weights; 18,000 pictures seen, each at least 12
         times and at most 100 times."""
         epochs = min(max(round(18_000 / facts.count), 12), 100)
@@ -118,7 +118,7 @@ class Detect(Task):
             "fit": "pad",
             "fill": 114,
             # judged at their own proportions; one grid for the whole picture is bound to those it learnt
-            "tight": 0 if model.partition("/")[0] == "yolov1" else 32,
+            "pad_multiple": 0 if model.partition("/")[0] == "yolov1" else 32,
             "optimizer": "adamw",
             "lr": 2e-3,
             "weight_decay": 0.05,
@@ -129,9 +129,9 @@ class Detect(Task):
             "augment": AUGMENTS | {"auto": AUGMENTS["light" if epochs <= FEW_EPOCHS else "standard"]},
         }
 
-    def study(self, architecture: str, samples: Sequence[Sample], preprocess: Preprocess) -> None:
+    def fit_to_data(self, architecture: str, samples: Sequence[Sample], preprocess: Preprocess) -> None:
         detector, _ = parsed(architecture)
-        look = DETECTORS[detector].study
+        look = DETECTORS[detector].fit
         if look is not None:
             self.detector = look(samples, preprocess)
 
@@ -230,9 +230,9 @@ class Detect(Task):
 
 
 AUGMENTS = {
-    "light": Augment(mirror=0.5, scale=(0.85, 1.2), colour=0.1),
-    "standard": Augment(mirror=0.5, scale=(0.6, 1.5), shift=0.05, colour=0.2, mosaic=0.3),
-    "strong": Augment(mirror=0.5, scale=(0.5, 1.6), shift=0.1, colour=0.4, mosaic=0.8),
+    "light": Augment(hflip=0.5, scale=(0.85, 1.2), color_jitter=0.1),
+    "standard": Augment(hflip=0.5, scale=(0.6, 1.5), shift=0.05, color_jitter=0.2, mosaic=0.3),
+    "strong": Augment(hflip=0.5, scale=(0.5, 1.6), shift=0.1, color_jitter=0.4, mosaic=0.8),
 }
 
 

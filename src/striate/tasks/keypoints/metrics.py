@@ -15,7 +15,7 @@ from striate.tasks.keypoints.schemes import Scheme
 FAILED = 0.1  # of the unit: a picture whose mean error is above has failed, as 300-W counts it
 ALONE = 100.0  # pixels: the unit where a picture can have but one point
 
-WORDS = {  # what each scalar means, for people
+DESCRIPTIONS = {  # what each scalar means, for people
     "1-nme": "1 minus the next line, so that higher is better; this one decides which weights are kept",
     "nme": "normalised mean error: mean distance of said and true point in units of the face or body; lower is better",
     "auc": "area under the curve of pictures by error, up to a tenth of the unit; 1 is perfect",
@@ -151,7 +151,7 @@ class KeypointMetrics:
         scalars: dict[str, Any] = {}
         for name, values in self.of_pictures().items():
             low, high = interval(bootstrap_mean(values, generator))
-            meaning = {"meaning": WORDS[name], "share": name in SHARES}
+            meaning = {"meaning": DESCRIPTIONS[name], "share": name in SHARES}
             scalars[name] = {"value": float(values.mean()), "low": low, "high": high, **meaning}
         samples, judged = len(self.gathered()[0]), len(self.of_pictures()["nme"])
         nme = scalars["nme"]

@@ -37,9 +37,9 @@ HEAT_SIGMA = 1.5  # cells, of the heat that is taught; 2 in Xiao et al. 2018 for
 
 
 PLACED = {
-    "light": Augment(mirror=0.5, rotate=10, scale=(0.9, 1.1), shift=0.04),
-    "standard": Augment(mirror=0.5, rotate=25, scale=(0.8, 1.2), shift=0.08, colour=0.2),
-    "strong": Augment(mirror=0.5, rotate=40, scale=(0.7, 1.3), shift=0.12, colour=0.4),
+    "light": Augment(hflip=0.5, rotate=10, scale=(0.9, 1.1), shift=0.04),
+    "standard": Augment(hflip=0.5, rotate=25, scale=(0.8, 1.2), shift=0.08, color_jitter=0.2),
+    "strong": Augment(hflip=0.5, rotate=40, scale=(0.7, 1.3), shift=0.12, color_jitter=0.4),
 }
 PLACED["auto"] = PLACED["standard"]
 
@@ -76,7 +76,7 @@ class Keypoints(Task):
     def backbone_of(self, architecture: str) -> str:
         return parsed(architecture)[1]
 
-    def suggest(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
+    def default_recipe(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
         """As `python -m bench landmarks` found it for 200 faces; small batches, for faces are few."""
         side = min(96 if device.type == "cpu" else 256, -(-max(facts.height, facts.width) // 32) * 32)
         return {

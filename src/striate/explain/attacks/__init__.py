@@ -1,0 +1,1 @@
+"""Small changes of a picture that change the answer."""

@@ -1,0 +1,1 @@
+"""What on a picture speaks for an answer."""

@@ -1,0 +1,274 @@
+"""What is explained: a copy of a model's network that may be hooked and differentiated, and pictures it has judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from striate.config import Preprocess
+from striate.data.geometry import fitting
+from striate.data.transforms import Normalize, eval_transform
+from striate.errors import DataError, UsageError, did_you_mean
+from striate.explain.explanation import Label, Request
+from striate.explain.layers import find_layer, readable_copy, stages_of
+from striate.inference.sources import Source, expand
+from striate.results import Detections, Result, visible
+from striate.tasks import Task
+
+if TYPE_CHECKING:
+    from striate.model import Model
+
+Evidence = Callable[[Any], Tensor]  # a network's outputs → float [B], of which the gradient is asked for
+
+PICTURES = 12  # explained where no limit is given
+PLACES = 4  # along the shorter side, at least, in the maps that explain a picture as a whole
+OBJECT = 3  # places, at least, in the maps that explain an object
+TOLD = 5  # pictures that could not be read, told one by one
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model as explanations take it.
+
+    Attributes:
+        network: a copy of the model's: float [B, C, h, w], normalised, → outputs; evaluation mode, no activation in
+            place, no parameter asks for a gradient.
+        task, preprocess, name, device: the model's.
+    """
+
+    network: nn.Module
+    task: Task
+    preprocess: Preprocess
+    name: str
+    device: torch.device
+
+    @classmethod
+    def of(cls, model: Model) -> Subject:
+        return cls(
+            readable_copy(model.module),
+            model.task,
+            model.card.preprocess,
+            model.name,
+            torch.device(model.device),
+        )
+
+    def evidence(self, one: Seen) -> Evidence:
+        """Outputs → how much they speak for what is explained of a picture; of a detector always the same object."""
+        return lambda outputs: self.task.evidence(outputs, one.label if one.label >= 0 else None, one.place)
+
+
+class Seen(NamedTuple):
+    """One picture that the network has judged.
+
+    Attributes:
+        source: where it comes from.
+        picture: uint8 [3 or 1, H, W], as it was read.
+        images: float [1, C, h, w], normalised, on the network's device.
+        result: what the model says of it.
+        label: the class that is explained; -1: none in particular.
+        place: see `Task.place`.
+        evidence: what the network's outputs give for it.
+        is_reported: the model would say of itself what is explained; of a detector: it is above the threshold.
+    """
+
+    source: Source
+    picture: Tensor
+    images: Tensor
+    result: Result
+    label: int
+    place: Tensor | None
+    evidence: float
+    is_reported: bool = True
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.picture.shape[-2], self.picture.shape[-1]
+
+    @property
+    def name(self) -> str:
+        """Of the file, without its folder."""
+        return visible(self.source.name.replace("\\", "/").rpartition("/")[2] or self.source.name)
+
+    @property
+    def said(self) -> str:
+        """What the model says, as a sentence."""
+        if not self.is_reported and isinstance(self.result, Detections):
+            score = f", of score {float(self.result.scores[0]):.2f}" if len(self.result) else ""
+            return (
+                f"The model reports no {visible(self.result.classes[self.label])} here: what is explained is its "
+                f"strongest candidate for one{score}, a box below the threshold."
+            )
+        said = self.result.describe(3).removeprefix(f"{visible(self.source.name)}: ")
+        return f"The model says: {said.replace('  ', ', ')}."
+
+
+def look_at(subject: Subject, request: Request, most: int = PICTURES) -> tuple[list[Seen], list[str]]:
+    """The pictures of a request, judged, and remarks on those left out.
+
+    Args:
+        most: how many at most where the request names no limit.
+
+    Raises:
+        UsageError: no class is called as the request says, or the network cannot be explained.
+        DataError: no picture could be read.
+    """
+    labels = labels_of(request.label, subject.task.classes)
+    sources, is_single = expand(request.sources)
+    prepare, normalize = eval_transform(subject.preprocess), Normalize(subject.preprocess)
+    seen: list[Seen] = []
+    skipped: list[str] = []
+    wanted = request.limit or most
+    for source in sources:
+        if len(seen) == wanted:
+            break
+        try:
+            picture = source.load()
+            batch = normalize(prepare(picture)[None]).to(subject.device)
+            seen.append(judged(subject, source, picture, batch, labels))
+        except DataError as error:
+            if is_single:
+                raise
+            skipped.append(f"skipped: {error}")
+            if len(skipped) <= TOLD:
+                request.say(skipped[-1])
+    else:
+        wanted = 0  # all were looked at
+    if not seen:
+        raise DataError(f"none of these pictures could be explained; {skipped[0] if skipped else 'there is none'}")
+    notes = skipped[:TOLD] + ([f"skipped: {len(skipped) - TOLD} more"] if len(skipped) > TOLD else [])
+    if wanted and request.limit is None:
+        notes.append(f"these are the first {wanted} pictures; --limit takes more")
+        request.say(notes[-1])
+    return seen, notes
+
+
+def judged(subject: Subject, source: Source, picture: Tensor, images: Tensor, labels: list[int]) -> Seen:
+    """What the model says of a picture, and how much speaks for the strongest of the classes, or for its answer.
+
+    Raises:
+        DataError: the outputs are not finite, or nothing at all speaks for the class.
+    """
+    task, sizes = subject.task, torch.tensor([picture.shape[-2:]])
+    with torch.no_grad():
+        outputs = subject.network(images)
+        wanted = labels or [int(task.answered(outputs)[0])]
+        strengths = [float(task.evidence(outputs, label if label >= 0 else None)[0]) for label in wanted]
+        settled = task.settle(outputs, sizes, subject.preprocess)
+        strength, label = max(zip(strengths, wanted, strict=True))
+        place = task.place(outputs, label) if label >= 0 else None
+    if not settled.isfinite().all() or strength != strength:
+        raise DataError(f"{source.name}: the network's outputs are not finite; its weights may be damaged")
+    if strength == float("-inf"):
+        named = task.classes[label] if label >= 0 else "anything"
+        raise DataError(f"{source.name}: nothing on this picture speaks for {named}")
+    result, is_reported = task.decode(settled, [source])[0], True
+    if isinstance(result, Detections):  # of the strongest of the class alone, however weak it is
+        is_reported = bool((result.labels == label).any())
+        candidates = task.decode(settled, [source], threshold=0.0)[0]
+        assert isinstance(candidates, Detections)
+        result = strongest(candidates, label)
+    return Seen(source, picture, images, result, label, place, strength, is_reported)
+
+
+def strongest(found: Detections, label: int) -> Detections:
+    """The best detection of a class alone; none where there is none."""
+    rows = (found.labels == label).nonzero().flatten()[:1]
+    return Detections(found.source, found.classes, found.boxes[rows], found.scores[rows], found.labels[rows])
+
+
+def labels_of(label: Label | Sequence[Label] | None, classes: tuple[str, ...]) -> list[int]:
+    """Indices of the classes meant: an index itself, or all that are called so (ImageNet has two called crane).
+
+    Raises:
+        UsageError: there is no such class.
+    """
+    if label is None:
+        return []
+    if isinstance(label, int):
+        if not 0 <= label < len(classes):
+            raise UsageError(f"no class has the index {label}: there are {len(classes):,}, from 0 on")
+        return [label]
+    if not isinstance(label, str):
+        return [*dict.fromkeys(index for one in label for index in labels_of(one, classes))]
+    name = label
+    found = [index for index, known in enumerate(classes) if known == name]
+    if not found:
+        listed = f" There are {', '.join(classes)}." if len(classes) <= 12 else f" There are {len(classes):,} classes."
+        raise UsageError(f'no class is called "{name}".{did_you_mean(name, classes) or listed}')
+    return found
+
+
+def deepest_maps(subject: Subject, one: Seen) -> tuple[str, nn.Module]:
+    """The last stage of the backbone whose maps have enough places to say where; without a backbone the last such
+    layer; where none has, the first.
+
+    Where an object is explained, the last in which it is at least three places long: coarser maps are for larger ones.
+
+    Raises:
+        UsageError: no layer gives maps.
+    """
+    found = maps_by_stage(subject, one)
+    if not found:
+        raise UsageError("this network has no feature maps, so there are no regions to speak of: take --how integrated")
+    side, height = object_side(one, subject.preprocess), one.images.shape[2]
+    fine = [
+        name
+        for name, (rows, columns) in found.items()
+        if (min(rows, columns) >= PLACES if side is None else side * rows / height >= OBJECT)
+    ]
+    name = fine[-1] if fine else next(iter(found))
+    return name, find_layer(subject.network, name)
+
+
+def maps_by_stage(subject: Subject, one: Seen) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the maps of each stage of the backbone, from the picture on; without a backbone, of each
+    layer."""
+    network = subject.network
+    names = stages_of(network) or {name: name for name, _ in network.named_modules() if name}
+    layers = {name: network.get_submodule(layer) for name, layer in names.items()}
+    with torch.no_grad(), outputs_of([*layers.values()]) as given:
+        network(one.images)
+    return {
+        name: (values.shape[2], values.shape[3])
+        for name, layer in layers.items()
+        for values in given.get(layer, ())
+        if is_map(values)
+    }
+
+
+def object_side(one: Seen, preprocess: Preprocess) -> float | None:
+    """The longer side of the detection that is explained, in pixels of what the network sees."""
+    if one.place is None or not isinstance(one.result, Detections) or not len(one.result):
+        return None
+    there = fitting(one.size, preprocess)
+    x1, y1, x2, y2 = one.result.boxes[0].tolist()
+    return max((x2 - x1) * there.xx, (y2 - y1) * there.yy)
+
+
+def is_map(values: Any) -> bool:
+    return isinstance(values, Tensor) and values.ndim == 4 and values.shape[2] * values.shape[3] > 1
+
+
+@contextmanager
+def outputs_of(layers: list[nn.Module]) -> Iterator[dict[nn.Module, list[Any]]]:
+    """While open, what these layers give, in the order of their calls: a layer that is shared is called many times.
+
+    What follows gets a copy, so that nothing that works in place changes what is kept.
+    """
+    given: dict[nn.Module, list[Any]] = {}
+
+    def keep(layer: nn.Module, inputs: Any, output: Any) -> Any:
+        given.setdefault(layer, []).append(output)
+        return output.clone() if isinstance(output, Tensor) else output
+
+    handles = [layer.register_forward_hook(keep) for layer in dict.fromkeys(layers)]
+    try:
+        yield given
+    finally:
+        for handle in handles:
+            handle.remove()

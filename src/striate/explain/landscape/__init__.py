@@ -1,0 +1,1 @@
+"""How the loss lies around a network's weights."""

@@ -1,0 +1,1 @@
+"""What single units of a network look for."""

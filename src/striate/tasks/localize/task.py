@@ -1,0 +1,248 @@
+"""Classification with localisation: is there an object, where, and which (lecture D2).
+
+y = (p, b_x, b_y, b_w, b_h, c_1 … c_K), p for presence, middle and size of the box as shares of the picture, and the
+classes: one network answers all at once. Where no object is, only p is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import box_convert, generalized_box_iou_loss
+
+from striate.backbones import MODELS, create_model
+from striate.backbones.backbone import WithAuxiliary
+from striate.config import Augment, Preprocess
+from striate.data.facts import Facts
+from striate.data.geometry import to_picture
+from striate.data.sample import PLAIN, Objects, Sample
+from striate.errors import DataError, UsageError
+from striate.results import Detections, Result
+from striate.tasks.detect.outputs import collate_objects
+from striate.tasks.localize.metrics import LocalizeMetrics
+from striate.tasks.localize.sections import sections
+from striate.tasks.section import Section
+from striate.tasks.task import Task
+
+LOSSES = ("likely", "squared")
+SMOOTH = 0.05  # of the picture: below, the box's L1 is a parabola
+L1_WEIGHT, GIOU_WEIGHT = 5.0, 2.0  # Carion et al. 2020 (DETR, arXiv:2005.12872), section A.4
+THRESHOLDS = [step / 20 for step in range(1, 20)]
+
+
+PLACED = {
+    "light": Augment(hflip=0.5, scale=(0.9, 1.1), shift=0.05),
+    "standard": Augment(hflip=0.5, scale=(0.75, 1.2), shift=0.1, color_jitter=0.2),
+    "strong": Augment(hflip=0.5, scale=(0.6, 1.4), shift=0.15, color_jitter=0.4),
+}
+
+
+class LocalizeOutputs(NamedTuple):
+    """What the network gives for pictures [B, C, H, W].
+
+    Attributes:
+        values: float [B, 5 + K], before any activation; in training those of auxiliary classifiers may come along.
+        size: (H, W).
+    """
+
+    values: Tensor | WithAuxiliary
+    size: tuple[int, int]
+
+
+class Localizer(nn.Module):
+    """Any network that classifies, with 5 + K outputs."""
+
+    def __init__(self, architecture: str, num_classes: int, in_chans: int = 3, **arguments: Any) -> None:
+        super().__init__()
+        if architecture in MODELS and not MODELS[architecture].own_head:
+            arguments = {"linear_head": True} | arguments
+        self.backbone = create_model(architecture, num_classes=5 + num_classes, in_chans=in_chans, **arguments)
+
+    def forward(self, images: Tensor) -> LocalizeOutputs:
+        return LocalizeOutputs(self.backbone(images), (images.shape[-2], images.shape[-1]))
+
+
+class Localize(Task):
+    """Targets: float [B, 1, 7], the object as `striate.tasks.detect.outputs` has it; class -1 where there is none.
+
+    Args:
+        loss: `likely`: cross-entropies of presence and class, smooth L1 and generalised IoU of the box; `squared`: the
+            lecture's sum of squares of all outputs where an object is, of p alone where none is.
+        threshold: from which p on an object is said to be there.
+    """
+
+    name = "localize"
+    result: ClassVar[type[Result]] = Detections
+    spatial: ClassVar[bool] = True
+
+    def __init__(self, classes: Sequence[str], loss: str = "likely", threshold: float = 0.5) -> None:
+        self.classes = tuple(classes)
+        if not self.classes:
+            raise DataError("task localize needs at least one class")
+        if loss not in LOSSES:
+            raise UsageError(f'loss "{loss}" is not known; there are {", ".join(LOSSES)}')
+        self.kind = loss
+        self.threshold = threshold
+
+    @property
+    def independent(self) -> bool:
+        return False
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"loss": self.kind, "threshold": self.threshold}
+
+    def default_recipe(self, facts: Facts, device: torch.device, weights: bool, model: str) -> dict[str, Any]:
+        return {
+            "fit": "pad",
+            "fill": 114,
+            "augment": PLACED,
+            **({} if weights else {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05}),
+        }
+
+    def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
+        return Localizer(architecture, len(self.classes), in_channels, **arguments)
+
+    def collate(self, targets: Sequence[Objects | None]) -> Tensor:
+        """The largest plain object of each picture; of equal ones the first."""
+        return collate_objects([None if target is None else largest(target) for target in targets], rows=1)
+
+    def dense(self, targets: Tensor) -> Tensor:
+        raise UsageError("places cannot be mixed: mixup and cutmix are for labels; leave them at 0")
+
+    def class_counts(self, targets: Tensor) -> Tensor:
+        labels = targets[:, 0, 4].long()
+        return torch.bincount(labels[labels >= 0], minlength=len(self.classes)).float()
+
+    def sample_weights(self, targets: Tensor) -> Tensor:
+        """As classes are rare; pictures without an object are one more class."""
+        kinds = targets[:, 0, 4].long() + 1
+        return 1 / torch.bincount(kinds).clamp(min=1).float()[kinds]
+
+    def loss(
+        self,
+        outputs: LocalizeOutputs,
+        targets: Tensor,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Scalars by name: `loss`, and its parts `presence`, `box` and `class`; the latter two only of objects there.
+
+        A sum over pictures, over their number. Auxiliary classifiers add their loss.
+        """
+        values = outputs.values
+        if isinstance(values, WithAuxiliary):
+
+            def one(part: Tensor) -> Tensor:
+                return self.loss(LocalizeOutputs(part, outputs.size), targets, label_smoothing, class_weights)["loss"]
+
+            return {"loss": values.total(one)}
+        values = values.float()
+        target = targets[:, 0]
+        there = target[:, 4] >= 0
+        labels = target[there, 4].long()
+        height, width = outputs.size
+        box = target[there, :4] / target.new_tensor([width, height, width, height])
+        form = self.squared if self.kind == "squared" else self.likely
+        presence, place, which = form(values, there, box, labels, label_smoothing, class_weights)
+        parts = {"presence": presence.mean(), "box": place.sum() / len(values), "class": which.sum() / len(values)}
+        return {"loss": parts["presence"] + parts["box"] + parts["class"], **parts}
+
+    def squared(
+        self, values: Tensor, there: Tensor, box: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(p - 1)² + … + (c_K - c)² where an object is, p² where none is: [B], [M] and [M]."""
+        found = values[there]
+        truth = F.one_hot(labels, len(self.classes)).float() * (1 - smoothing) + smoothing / len(self.classes)
+        which = (found[:, 5:] - truth).square().sum(1)
+        return (
+            (values[:, 0] - there.float()).square(),
+            (found[:, 1:5] - box_convert(box, "xyxy", "cxcywh")).square().sum(1),
+            which if weights is None else which * weights[labels],
+        )
+
+    def likely(
+        self, values: Tensor, there: Tensor, box: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        found = values[there]
+        said = found[:, 1:5].sigmoid()
+        off = F.smooth_l1_loss(said, box_convert(box, "xyxy", "cxcywh"), beta=SMOOTH, reduction="none").sum(1)
+        overlap = generalized_box_iou_loss(box_convert(said, "cxcywh", "xyxy"), box)
+        return (
+            F.binary_cross_entropy_with_logits(values[:, 0], there.float(), reduction="none"),
+            L1_WEIGHT * off + GIOU_WEIGHT * overlap,
+            F.cross_entropy(found[:, 5:], labels, weights, reduction="none", label_smoothing=smoothing),
+        )
+
+    def settle(self, outputs: LocalizeOutputs, sizes: Tensor, preprocess: Preprocess) -> Tensor:
+        """float32 [B, 5 + K] on the CPU: x1, y1, x2, y2 in pixels of the pictures as they were read, p, classes 0..1.
+
+        Args:
+            sizes: int64 [B, 2], height and width of the pictures as they were read.
+        """
+        values = outputs.values
+        assert isinstance(values, Tensor)  # auxiliary classifiers are for training only
+        values = values.float().cpu()
+        if self.kind == "squared":
+            presence, place, which = values[:, :1].clamp(0, 1), values[:, 1:5], values[:, 5:].clamp(0, 1)
+        else:
+            presence, place, which = values[:, :1].sigmoid(), values[:, 1:5].sigmoid(), values[:, 5:].softmax(1)
+        height, width = outputs.size
+        middle, half = place[:, :2], place[:, 2:].clamp(min=0) / 2
+        corners = torch.stack((middle - half, middle + half), 1) * torch.tensor([width, height])  # [B, 2, 2]
+        corners = to_picture(corners, sizes.cpu(), preprocess)
+        limits = sizes.cpu().flip(1)[:, None].to(corners.dtype)
+        corners = torch.minimum(corners.clamp(min=0), limits)
+        return torch.cat((corners.flatten(1), presence, which), 1)
+
+    def answered(self, outputs: LocalizeOutputs) -> Tensor:
+        assert isinstance(outputs.values, Tensor)
+        return outputs.values[:, 5:].argmax(1)
+
+    def evidence(self, outputs: LocalizeOutputs, label: int | None = None, place: Tensor | None = None) -> Tensor:
+        """That an object is there, and that it is of the class: the sum of both outputs."""
+        assert isinstance(outputs.values, Tensor)
+        values = outputs.values.float()
+        return values[:, 0] + (values[:, 5:].amax(1) if label is None else values[:, 5 + label])
+
+    def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
+        """The threshold with the most pictures right; the nearest to a half among equals, or where all have objects."""
+        if bool((targets[:, 0, 4] >= 0).all()):
+            return
+
+        def right(threshold: float) -> float:
+            metrics = LocalizeMetrics(self.classes, threshold)
+            metrics.update(outputs, targets)
+            return metrics.compute()[metrics.best]
+
+        self.threshold = max(THRESHOLDS, key=lambda threshold: (right(threshold), -abs(threshold - 0.5)))
+
+    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
+        """A result with one object, scored p times the share of its class, or with none where p is below."""
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise UsageError(f"a threshold must be in 0..1, not {threshold}")
+        bar = self.threshold if threshold is None else threshold
+        outputs = outputs.float().cpu()
+        share, label = outputs[:, 5:].max(1)
+        kept = label.where(outputs[:, 4] >= bar, torch.tensor(-1))
+        rows = torch.cat((outputs[:, :4], (outputs[:, 4] * share)[:, None], kept[:, None].float()), 1)
+        return [Detections.of(source, self.classes, row[None]) for source, row in zip(sources, rows, strict=True)]
+
+    def metrics(self) -> LocalizeMetrics:
+        return LocalizeMetrics(self.classes, self.threshold)
+
+    def sections(
+        self, metrics: LocalizeMetrics, samples: Sequence[Sample], read: Callable[[Sample], Tensor]
+    ) -> list[Section]:
+        return sections(metrics, samples, read)
+
+
+def largest(target: Objects) -> Objects:
+    """The plain object with the largest area, alone; none where all are crowds or difficult."""
+    plain = (target.kinds == PLAIN).nonzero()[:, 0]
+    rows = plain[target.areas[plain].argmax()[None]] if len(plain) else plain
+    return Objects(target.boxes[rows], target.labels[rows], target.kinds[rows], target.areas[rows])
