@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.explain.models import Sides, model_of, picture
@@ -15,6 +16,7 @@ from tests.explain.models import Sides, model_of, picture
 from striate.errors import UsageError
 from striate.explain import METHODS
 from striate.explain.explanation import Explanation, Request
+from striate.tasks import Task
 from striate.tasks.section import Section
 
 
@@ -31,6 +33,25 @@ def test_every_method_is_there(how: str):
 def test_the_table_costs_no_torch():
     code = "import sys, striate.explain; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+class Silent:
+    """A task with all of another's methods that is not Explainable."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+
+def test_a_task_that_does_not_say_what_speaks_for_a_class_is_refused():
+    model = model_of(Sides())
+    model.task = Silent(model.task)  # type: ignore[assignment]
+    for how in ("gradcam", "occlusion", "sanity", "features"):
+        with pytest.raises(UsageError, match="task classify does not say how much speaks for a class"):
+            model.explain(picture(), how)
+    assert model.explain(how="filters").values["weights"].shape == (2, 3, 1, 1)
 
 
 def test_requests_are_checked():

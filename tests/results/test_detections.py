@@ -77,6 +77,16 @@ def test_filter_keeps_those_that_reach_it(scores: list[float], threshold: float)
     assert len(kept.boxes) == len(kept.labels) == len(kept.masks) == len(best)  # type: ignore[arg-type]
 
 
+def test_the_strongest_of_a_class_alone() -> None:
+    rows = torch.tensor([[0, 0, 9, 9, 0.5, 1], [1, 2, 3, 4, 0.25, 0], [5, 5, 6, 6, 0.125, 0]])
+    found = Detections.of(Source("a.png", None), ("cat", "dog"), rows)
+    assert (found.confidence_of(0), found.confidence_of(1)) == (0.25, 0.5)
+    assert list(found.strongest(0)) == [("cat", 0.25, (1, 2, 3, 4))]
+    assert found.box_of(1) == (0, 0, 9, 9)
+    assert (nothing().confidence_of(0), len(nothing().strongest(0)), nothing().box_of(0)) == (0, 0, None)
+    assert found.answer is None
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
 def test_filter_refuses_what_is_no_score(threshold: float) -> None:
     with pytest.raises(UsageError, match=r"0\.\.1"):

@@ -51,6 +51,15 @@ def test_correct_where_the_label_is_known(target: object, thresholds: list[float
     assert ("correct" in result.to_dict()) == (correct is not None)
 
 
+def test_a_class_is_asked_for_by_its_index() -> None:
+    result = classification([0.25, 0.75, 0.5], thresholds=[0.25, 0.875, 0.5])
+    assert [result.confidence_of(label) for label in range(3)] == [0.25, 0.75, 0.5]
+    assert result.answer == (0, 2)
+    assert classification([0.25, 0.75]).answer == 1
+    assert result.strongest(0) is result
+    assert result.box_of(0) is None
+
+
 def test_prints_as_one_line() -> None:
     assert str(classification([0.981, 0.012, 0.004, 0.003])) == "a.png: cat 98.1 %  dog 1.2 %"
     assert str(classification([0.75, 0.25], target="dog")) == "a.png: cat 75.0 %  dog 25.0 %  (wrong: it is dog)"

@@ -16,14 +16,15 @@ class Method(NamedTuple):
 
     Attributes:
         takes: which fields of the Request it reads, besides `sources`, `seed` and `say`.
-        results: names of the results that the model must give for it; none: any.
+        asks: what the model must be able to say: `score`, how much speaks for a class (its task is Explainable);
+            `confidence` of a class, too; `answer`, of which class the picture is.
     """
 
     function: str
     needs: Literal["network", "pictures", "data"]
     about: str
     takes: tuple[str, ...]
-    results: tuple[str, ...] = ()
+    asks: Literal["", "score", "confidence", "answer"] = ""
 
 
 # a new explanation: its file, and its line here
@@ -33,38 +34,46 @@ METHODS: dict[str, Method] = {
         "pictures",
         "which regions speak for a class (Grad-CAM)",
         ("label", "layer", "limit"),
+        "score",
     ),
     "guided": Method(
         "attribution.pages:explain_guided",
         "pictures",
         "guided backpropagation, and with Grad-CAM's regions",
         ("label", "layer", "limit"),
+        "score",
     ),
     "integrated": Method(
-        "attribution.pages:explain_integrated", "pictures", "integrated gradients", ("label", "limit", "steps")
+        "attribution.pages:explain_integrated", "pictures", "integrated gradients", ("label", "limit", "steps"), "score"
     ),
     "occlusion": Method(
         "attribution.pages:explain_occlusion",
         "pictures",
         "how the score falls where a patch is covered",
         ("label", "limit", "steps"),
+        "score",
     ),
     "saliency": Method(
         "attribution.pages:explain_saliency",
         "pictures",
         "the gradient, the mean of noisy copies (SmoothGrad)",
         ("label", "limit", "steps"),
+        "score",
     ),
     "sanity": Method(
         "attribution.sanity:explain_sanity",
         "pictures",
         "are the explanations themselves to be believed?",
         ("label", "layer", "limit"),
-        ("Classification", "Detections"),
+        "confidence",
     ),
     "filters": Method("units.filters:explain_filters", "network", "the filters of the first layer", ("layer", "units")),
     "features": Method(
-        "units.filters:explain_features", "pictures", "feature maps, layer by layer", ("layer", "units", "limit")
+        "units.filters:explain_features",
+        "pictures",
+        "feature maps, layer by layer",
+        ("layer", "units", "limit"),
+        "score",
     ),
     "top": Method(
         "units.top_activations:explain_top", "data", "the crops that most excite a unit", ("layer", "units", "limit")
@@ -98,14 +107,14 @@ METHODS: dict[str, Method] = {
         "pictures",
         "noise nobody sees that changes the answer",
         ("label", "limit", "epsilon", "steps", "attack"),
-        ("Classification",),
+        "answer",
     ),
     "epsilons": Method(
         "attacks.robust_accuracy:explain_epsilons",
         "data",
         "accuracy under FGSM and PGD against their strength",
         ("limit", "epsilon", "steps", "other"),
-        ("Classification",),
+        "answer",
     ),
 }
 
@@ -174,16 +183,20 @@ def check_model(model: Any, ways: Sequence[str], options: Mapping[str, Any]) -> 
         UsageError: with the method and the model's task, or the layers that there are.
     """
     from striate.errors import UsageError
+    from striate.explain.explained import explainable
     from striate.explain.layers import find_layer
 
     if options.get("layer") is not None:
         find_layer(model.module, options["layer"])
-    kinds = {"Classification": "classifiers", "Detections": "detectors"}
+    result = model.task.result
     for how in ways:
-        wanted = METHODS[how].results
-        if wanted and not {kind.__name__ for kind in model.task.result.__mro__} & set(wanted):
-            named = " and ".join(kinds[name] for name in wanted)
-            raise UsageError(f"{how} is for {named}; this model's task is {model.task.name}")
+        asks = METHODS[how].asks
+        if asks == "answer" and not result.has_answer:
+            raise UsageError(f"{how} is for classifiers; this model's task is {model.task.name}")
+        if asks == "confidence" and not result.has_confidence:
+            raise UsageError(f"{how} is for classifiers and detectors; this model's task is {model.task.name}")
+        if asks in ("score", "confidence"):
+            explainable(model.task)
 
 
 def _is_given(sources: Any) -> bool:

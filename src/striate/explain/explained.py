@@ -17,8 +17,9 @@ from striate.errors import DataError, UsageError, did_you_mean
 from striate.explain.explanation import Label, Request
 from striate.explain.layers import find_layer, readable_copy, stages_of
 from striate.inference.sources import Source, expand
-from striate.results import Detections, Result, visible
+from striate.results import Result, visible
 from striate.tasks import Task
+from striate.tasks.explainable import Explainable
 
 if TYPE_CHECKING:
     from striate.model import Model
@@ -39,6 +40,7 @@ class Subject:
         network: a copy of the model's: float [B, C, h, w], normalised, → outputs; evaluation mode, no activation in
             place, no parameter asks for a gradient.
         task, preprocess, name, device: the model's.
+        explainable: the task, as what says how much speaks for a class.
     """
 
     network: nn.Module
@@ -46,20 +48,37 @@ class Subject:
     preprocess: Preprocess
     name: str
     device: torch.device
+    explainable: Explainable
 
     @classmethod
     def of(cls, model: Model) -> Subject:
+        """Raises UsageError: its task cannot be explained."""
         return cls(
             readable_copy(model.module),
             model.task,
             model.card.preprocess,
             model.name,
             torch.device(model.device),
+            explainable(model.task),
         )
 
     def evidence(self, one: Seen) -> Evidence:
         """Outputs → how much they speak for what is explained of a picture; of a detector always the same object."""
-        return lambda outputs: self.task.evidence(outputs, one.label if one.label >= 0 else None, one.place)
+        return lambda outputs: self.explainable.class_score(outputs, one.label if one.label >= 0 else None, one.place)
+
+
+def explainable(task: Task) -> Explainable:
+    """The task, as what says how much speaks for a class.
+
+    Raises:
+        UsageError: it does not say.
+    """
+    if not isinstance(task, Explainable):
+        raise UsageError(
+            f"task {task.name} does not say how much speaks for a class (it is not Explainable), "
+            "so what its models answer cannot be explained"
+        )
+    return task
 
 
 class Seen(NamedTuple):
@@ -71,7 +90,8 @@ class Seen(NamedTuple):
         images: float [1, C, h, w], normalised, on the network's device.
         result: what the model says of it.
         label: the class that is explained; -1: none in particular.
-        place: see `Task.place`.
+        class_name: what it is called; none has no name.
+        place: see `Explainable.target_box`.
         evidence: what the network's outputs give for it.
         is_reported: the model would say of itself what is explained; of a detector: it is above the threshold.
     """
@@ -81,6 +101,7 @@ class Seen(NamedTuple):
     images: Tensor
     result: Result
     label: int
+    class_name: str | None
     place: Tensor | None
     evidence: float
     is_reported: bool = True
@@ -97,10 +118,11 @@ class Seen(NamedTuple):
     @property
     def said(self) -> str:
         """What the model says, as a sentence."""
-        if not self.is_reported and isinstance(self.result, Detections):
-            score = f", of score {float(self.result.scores[0]):.2f}" if len(self.result) else ""
+        if not self.is_reported:
+            confidence = self.result.confidence_of(self.label)
+            score = f", of score {confidence:.2f}" if confidence else ""
             return (
-                f"The model reports no {visible(self.result.classes[self.label])} here: what is explained is its "
+                f"The model reports no {self.class_name} here: what is explained is its "
                 f"strongest candidate for one{score}, a box below the threshold."
             )
         said = self.result.describe(3).removeprefix(f"{visible(self.source.name)}: ")
@@ -153,32 +175,28 @@ def judged(subject: Subject, source: Source, picture: Tensor, images: Tensor, la
     Raises:
         DataError: the outputs are not finite, or nothing at all speaks for the class.
     """
-    task, sizes = subject.task, torch.tensor([picture.shape[-2:]])
+    task, scores, sizes = subject.task, subject.explainable, torch.tensor([picture.shape[-2:]])
     with torch.no_grad():
         outputs = subject.network(images)
-        wanted = labels or [int(task.answered(outputs)[0])]
-        strengths = [float(task.evidence(outputs, label if label >= 0 else None)[0]) for label in wanted]
+        wanted = labels or [int(scores.predicted_class(outputs)[0])]
+        strengths = [float(scores.class_score(outputs, label if label >= 0 else None)[0]) for label in wanted]
         settled = task.settle(outputs, sizes, subject.preprocess)
         strength, label = max(zip(strengths, wanted, strict=True))
-        place = task.place(outputs, label) if label >= 0 else None
+        place = scores.target_box(outputs, label) if label >= 0 else None
     if not settled.isfinite().all() or strength != strength:
         raise DataError(f"{source.name}: the network's outputs are not finite; its weights may be damaged")
     if strength == float("-inf"):
         named = task.classes[label] if label >= 0 else "anything"
         raise DataError(f"{source.name}: nothing on this picture speaks for {named}")
-    result, is_reported = task.decode(settled, [source])[0], True
-    if isinstance(result, Detections):  # of the strongest of the class alone, however weak it is
-        is_reported = bool((result.labels == label).any())
-        candidates = task.decode(settled, [source], threshold=0.0)[0]
-        assert isinstance(candidates, Detections)
-        result = strongest(candidates, label)
-    return Seen(source, picture, images, result, label, place, strength, is_reported)
+    is_reported = not task.result.has_threshold or task.decode(settled, [source])[0].confidence_of(label) > 0
+    result = decode_all(task, settled, [source])[0].strongest(label)  # of the class, however weak it is
+    name = visible(task.classes[label]) if label >= 0 else None
+    return Seen(source, picture, images, result, label, name, place, strength, is_reported)
 
 
-def strongest(found: Detections, label: int) -> Detections:
-    """The best detection of a class alone; none where there is none."""
-    rows = (found.labels == label).nonzero().flatten()[:1]
-    return Detections(found.source, found.classes, found.boxes[rows], found.scores[rows], found.labels[rows])
+def decode_all(task: Task, settled: Tensor, sources: Sequence[Source]) -> list[Result]:
+    """One result a picture, what is below the task's thresholds among it."""
+    return task.decode(settled, sources, threshold=0.0 if task.result.has_threshold else None)
 
 
 def labels_of(label: Label | Sequence[Label] | None, classes: tuple[str, ...]) -> list[int]:
@@ -243,10 +261,11 @@ def maps_by_stage(subject: Subject, one: Seen) -> dict[str, tuple[int, int]]:
 
 def object_side(one: Seen, preprocess: Preprocess) -> float | None:
     """The longer side of the detection that is explained, in pixels of what the network sees."""
-    if one.place is None or not isinstance(one.result, Detections) or not len(one.result):
+    box = None if one.place is None else one.result.box_of(one.label)
+    if box is None:
         return None
     there = fitting(one.size, preprocess)
-    x1, y1, x2, y2 = one.result.boxes[0].tolist()
+    x1, y1, x2, y2 = box
     return max((x2 - x1) * there.xx, (y2 - y1) * there.yy)
 
 

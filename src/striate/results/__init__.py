@@ -4,7 +4,7 @@ from striate.results.classification import Classification
 from striate.results.detections import Detections
 from striate.results.keypoints import Keypoints
 from striate.results.rating import Rating
-from striate.results.result import Failure, Result, as_pillow, picture_format, save_picture, save_result
+from striate.results.result import Failure, Result, as_pillow, picture_format, save_picture
 from striate.results.words import percent, visible
 
 __all__ = [
@@ -18,6 +18,5 @@ __all__ = [
     "percent",
     "picture_format",
     "save_picture",
-    "save_result",
     "visible",
 ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from PIL import Image
 from torch import Tensor
 
-from striate.results.result import as_pillow, save_result
+from striate.results.result import Result, as_pillow
 from striate.results.words import finite, percent, spelt, visible
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ LABELS = 5  # told of a picture, unless asked for more or fewer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Classification:
+class Classification(Result):
     """What is on one picture.
 
     Attributes:
@@ -36,7 +36,8 @@ class Classification:
     thresholds: Sequence[float] | None = None
 
     columns: ClassVar[tuple[str, ...]] = ("source", "label", "confidence", "target", "correct", "error", "top")
-    placed: ClassVar[bool] = False
+    has_answer: ClassVar[bool] = True
+    has_confidence: ClassVar[bool] = True
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k most probable labels, best first; equal ones in the order of the classes."""
@@ -70,6 +71,15 @@ class Classification:
             return None
         return set(self.labels) == ({target} if isinstance(target, str) else set(target))
 
+    @property
+    def answer(self) -> int | tuple[int, ...]:
+        if self.thresholds is None:
+            return int(self.probabilities.argmax())
+        return tuple((self.probabilities >= torch.tensor(self.thresholds)).nonzero().flatten().tolist())
+
+    def confidence_of(self, label: int) -> float:
+        return float(self.probabilities[label])
+
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
         """JSON-able (RFC 8259: no NaN): source, label or labels, confidence, top; target and correct where known."""
         best = [
@@ -101,31 +111,9 @@ class Classification:
         percents = f" {100 * self.confidence:.0f} %" if len(self.labels) == 1 else ""
         return f"{said}{percents}" + (f" ≠ {spelt(self.source.target)}" if self.correct is False else "")
 
-    def __str__(self) -> str:
-        return self.describe()
-
     def draw(self, image: Image.Image | Tensor | None = None) -> Image.Image:
-        """The picture over a bar with its three best labels.
-
-        Args:
-            image: the picture, if at hand; by default it is read again from its source.
-
-        Raises:
-            ImageError: it can no longer be read.
-        """
+        """The picture over a bar with its three best labels."""
         from striate.drawing import captioned
 
         held = None if self.correct is None else ("right" if self.correct else "wrong")
         return captioned(as_pillow(self.source.load() if image is None else image), self.top(3), held)
-
-    def save(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write the drawn picture, or with a name ending in `.json` the numbers.
-
-        Raises:
-            UsageError: a file stands there, or its ending is of no known format.
-        """
-        return save_result(self, path, overwrite)
-
-    def show(self) -> None:
-        """Open the drawn picture in the system's viewer."""
-        self.draw().show()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from striate.drawing import draw_boxes
 from striate.errors import MissingExtra, UsageError
-from striate.results.result import as_pillow, save_result
+from striate.results.result import Result, as_pillow
 from striate.results.words import finite, visible
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Detections:
+class Detections(Result):
     """Objects found on one picture, best first; `len(found)` of them, and `for name, score, box in found`.
 
     Attributes:
@@ -48,6 +47,8 @@ class Detections:
 
     columns: ClassVar[tuple[str, ...]] = ("source", "count", "label", "confidence", "counts", "error", "objects")
     placed: ClassVar[bool] = True
+    has_confidence: ClassVar[bool] = True
+    has_threshold: ClassVar[bool] = True
 
     @classmethod
     def of(cls, source: Source, classes: Sequence[str], rows: Tensor, threshold: float = 0.0) -> Detections:
@@ -71,11 +72,6 @@ class Detections:
         for label, score, box in zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True):
             yield self.classes[label], score, (box[0], box[1], box[2], box[3])
 
-    @property
-    def correct(self) -> None:
-        """Boxes fit more or less, and some are missing: no picture is simply right or wrong."""
-        return None
-
     def counts(self) -> dict[str, int]:
         """How many of each class that is there at all, the most frequent first; ties in the order of the classes."""
         found = Counter(self.labels.tolist())
@@ -92,6 +88,20 @@ class Detections:
         keep = self.scores >= threshold
         masks = self.masks[keep] if self.masks is not None else None
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep], masks=masks)
+
+    def confidence_of(self, label: int) -> float:
+        """The best score of the class."""
+        scores = self.scores[self.labels == label]
+        return float(scores.max()) if len(scores) else 0.0
+
+    def strongest(self, label: int) -> Detections:
+        """The best object of the class alone; none where there is none."""
+        rows = (self.labels == label).nonzero().flatten()[:1]
+        masks = self.masks[rows] if self.masks is not None else None
+        return replace(self, boxes=self.boxes[rows], scores=self.scores[rows], labels=self.labels[rows], masks=masks)
+
+    def box_of(self, label: int) -> tuple[float, float, float, float] | None:
+        return next((box for name, _, box in self.strongest(label)), None)
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
         """JSON-able (RFC 8259: no NaN): source, count, the best one's label and confidence, counts, objects.
@@ -127,33 +137,16 @@ class Detections:
         more = [f"{rest} more"] if rest else []
         return f"{', '.join(named + more)} (best {float(self.scores[0]):.2f})"
 
-    def __str__(self) -> str:
-        return self.describe()
-
     def draw(self, image: Image.Image | Tensor | None = None) -> Image.Image:
-        """The picture with a box around every object, its name and score.
-
-        Args:
-            image: the picture, if at hand; by default it is read again from its source.
-
-        Raises:
-            ImageError: it can no longer be read.
-        """
+        """The picture with a box around every object, its name and score."""
         picture = as_pillow(self.source.load() if image is None else image)
         names = [self.classes[label] for label in self.labels.tolist()]
         return draw_boxes(picture, self.boxes, names, self.scores, self.labels.tolist())
 
-    def save(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write the drawn picture, or with a name ending in `.json` the numbers.
-
-        Raises:
-            UsageError: a file stands there, or its ending is of no known format.
-        """
-        return save_result(self, path, overwrite)
-
-    def show(self) -> None:
-        """Open the drawn picture in the system's viewer."""
-        self.draw().show()
+    def draw_places(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        names = [self.classes[label] for label in self.labels.tolist()]
+        boxes = self.boxes * (image.width / size[1])
+        return draw_boxes(image, boxes, names, self.scores, self.labels.tolist(), side=1)
 
     def to_supervision(self) -> supervision.Detections:
         """As roboflow's supervision takes them, for its annotators, trackers and zones.

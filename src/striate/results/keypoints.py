@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 from torch import Tensor
 
 from striate.drawing import draw_points
-from striate.results.result import as_pillow, save_result
+from striate.results.result import Result, as_pillow
 from striate.results.words import visible
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ INK = "#f97316"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Keypoints:
+class Keypoints(Result):
     """Where K points of one picture are.
 
     Attributes:
@@ -58,10 +57,9 @@ class Keypoints:
         """How sure the network is of its points, the mean, 0..1; 1 from networks that cannot say."""
         return float(self.points[:, 2].mean())
 
-    @property
-    def correct(self) -> None:
-        """Points are near or far, never right or wrong."""
-        return None
+    def confidence_of(self, label: int) -> float:
+        """How sure the network is of that point."""
+        return float(self.points[label, 2])
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
         """JSON-able (RFC 8259: no NaN): source, sure, each point by its name as x, y, sure; `top`: so many."""
@@ -85,32 +83,10 @@ class Keypoints:
         """A few words to stand under a small picture: `68 points`."""
         return f"{len(self)} points" if len(self) > 1 else "1 point"
 
-    def __str__(self) -> str:
-        return self.describe()
-
     def draw(self, image: Image.Image | Tensor | None = None) -> Image.Image:
-        """The picture with its points, joined where they are known to be of one line; unsure ones are hollow.
-
-        Args:
-            image: the picture, if at hand; by default it is read again from its source.
-
-        Raises:
-            ImageError: it can no longer be read.
-        """
+        """The picture with its points, joined where they are known to be of one line; unsure ones are hollow."""
         picture = as_pillow(self.source.load() if image is None else image)
         return draw_points(picture, self.points, self.lines, INK)
-
-    def save(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write the drawn picture, or with a name ending in `.json` the numbers.
-
-        Raises:
-            UsageError: a file stands there, or its ending is of no known format.
-        """
-        return save_result(self, path, overwrite)
-
-    def show(self) -> None:
-        """Open the drawn picture in the system's viewer."""
-        self.draw().show()
 
 
 def _rounded(value: float, digits: int) -> float | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 from torch import Tensor
 
-from striate.results.result import as_pillow, save_result
+from striate.results.result import Result, as_pillow
 from striate.results.words import finite, visible
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rating:
+class Rating(Result):
     """How people would grade one picture.
 
     Attributes:
@@ -32,7 +31,6 @@ class Rating:
     shares: Tensor
 
     columns: ClassVar[tuple[str, ...]] = ("source", "score", "spread", "target", "error", "shares")
-    placed: ClassVar[bool] = False
 
     @property
     def score(self) -> float:
@@ -46,10 +44,9 @@ class Rating:
         pairs = zip(self.grades, self.shares.tolist(), strict=True)
         return math.sqrt(sum(share * (grade - mean) ** 2 for grade, share in pairs))
 
-    @property
-    def correct(self) -> None:
-        """A score is near or far, never right or wrong."""
-        return None
+    def confidence_of(self, label: int) -> float:
+        """The share of the grade."""
+        return float(self.shares[label])
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
         """JSON-able (RFC 8259: no NaN): source, score, spread, the share of each grade; target where known."""
@@ -74,31 +71,9 @@ class Rating:
         target = self.source.target
         return f"{self.score:.1f} ± {self.spread:.1f}" + (f" ({target:.1f})" if isinstance(target, float) else "")
 
-    def __str__(self) -> str:
-        return self.describe()
-
     def draw(self, image: Image.Image | Tensor | None = None) -> Image.Image:
-        """The picture over the histogram of its grades.
-
-        Args:
-            image: the picture, if at hand; by default it is read again from its source.
-
-        Raises:
-            ImageError: it can no longer be read.
-        """
+        """The picture over the histogram of its grades."""
         from striate.drawing import with_histogram
 
         picture = as_pillow(self.source.load() if image is None else image)
         return with_histogram(picture, self.grades, self.shares.tolist(), self.score, self.spread)
-
-    def save(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write the drawn picture, or with a name ending in `.json` the numbers.
-
-        Raises:
-            UsageError: a file stands there, or its ending is of no known format.
-        """
-        return save_result(self, path, overwrite)
-
-    def show(self) -> None:
-        """Open the drawn picture in the system's viewer."""
-        self.draw().show()

@@ -104,28 +104,6 @@ class Task(Protocol):
         the pictures as they were read, whose heights and widths are `sizes`, int64 [B, 2]."""
         return outputs.float().cpu()
 
-    def answered(self, outputs: Any) -> Tensor:
-        """int64 [B]: the class a network's outputs speak for most; -1 where they speak for none in particular."""
-        return outputs.argmax(1)
-
-    def place(self, outputs: Any, label: int) -> Tensor | None:
-        """float [B, 4]: where in the network that looks for objects the strongest of the class is; None: nowhere in
-        particular. Of use only to `evidence`, to follow one and the same object when the picture changes."""
-        return None
-
-    def evidence(self, outputs: Any, label: int | None = None, place: Tensor | None = None) -> Tensor:
-        """float [B]: how much a network's outputs speak for a class, differentiable; what explanations explain.
-
-        Args:
-            outputs: as the network gives them.
-            label: the class; None: whatever is answered, each picture its own.
-            place: what `place` gave, of each picture or [1, 4] of all; None: wherever it is strongest.
-
-        Raises:
-            UsageError: this network gives nothing that could be explained so.
-        """
-        return outputs.float().amax(1) if label is None else outputs[:, label].float()
-
     def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
         """Set what decoding needs (temperature, thresholds) from settled outputs on the validation split."""
         ...

@@ -281,13 +281,13 @@ def test_evidence_of_detectors_is_that_of_their_strongest_detection():
         best = outputs.detections()[0]
         for label in range(len(CLASSES)):
             rows = best[best[:, 5] == label]
-            evidence = model.task.evidence(outputs, label).detach()
+            evidence = model.task.class_score(outputs, label).detach()
             if len(rows):  # log-odds of its score
                 assert float(evidence.sigmoid()) == pytest.approx(float(rows[:, 4].max()), rel=1e-4), architecture
-        assert int(model.task.answered(outputs)) == max(
-            range(len(CLASSES)), key=lambda label: float(model.task.evidence(outputs, label).detach())
+        assert int(model.task.predicted_class(outputs)) == max(
+            range(len(CLASSES)), key=lambda label: float(model.task.class_score(outputs, label).detach())
         )
-        (slope,) = torch.autograd.grad(model.task.evidence(outputs).sum(), leaf)
+        (slope,) = torch.autograd.grad(model.task.class_score(outputs).sum(), leaf)
         assert slope.abs().sum() > 0, architecture
 
 
@@ -485,7 +485,7 @@ def test_the_box_is_that_of_the_explained_detection():
     assert one.result.labels.tolist() == [1]
     assert float(one.result.scores) == pytest.approx(torch.tensor(one.evidence).sigmoid().item(), rel=1e-4)
     again = judged(subject, one.source, one.picture, one.images, [])
-    assert again.label == int(model.task.answered(subject.network(one.images)))
+    assert again.label == int(model.task.predicted_class(subject.network(one.images)))
 
 
 def test_heat_covers_what_matters_and_dims_what_was_not_seen():

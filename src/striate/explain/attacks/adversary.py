@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ from striate.explain.explained import labels_of
 from striate.explain.explanation import Explanation, Label, Request
 from striate.inference.predictor import forward
 from striate.inference.sources import Source, expand
-from striate.results import Classification
 from striate.results.words import percent, visible
 from striate.tasks.section import Figure, Section, Table
 
@@ -37,27 +36,44 @@ PGD_STEPS = 10
 MOST = 12  # pictures on a page, unless more are asked for
 
 
+class Answer(NamedTuple):
+    """What a model says of a picture.
+
+    Attributes:
+        label, confidence: the class that it is most sure of.
+        labels: the classes that hold, the surest first: that one, or where several may, those above their thresholds.
+        target: the same as targets are written.
+    """
+
+    label: str
+    confidence: float
+    labels: tuple[str, ...]
+    target: int | tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Adversary:
     """One picture attacked.
 
     Attributes:
+        source: where the picture comes from.
         picture, adversary: uint8 [C, h, w], as the network sees them.
         before, after: what the model says of them.
         epsilon: the largest change of a pixel, in 0..1.
         succeeded: the answer changed; with a wanted class: to that.
     """
 
+    source: Source
     picture: Tensor
     adversary: Tensor
-    before: Classification
-    after: Classification
+    before: Answer
+    after: Answer
     epsilon: float
     succeeded: bool
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "source": self.before.source.name,
+            "source": self.source.name,
             "before": {"label": self.before.label, "confidence": self.before.confidence},
             "after": {"label": self.after.label, "confidence": self.after.confidence},
             "epsilon": self.epsilon,
@@ -128,8 +144,8 @@ def attack_picture(model: Model, source: Source, picture: Tensor, request: Reque
     """
     task, steps, images = model.task, steps_of(request), picture[None].to(model.device)
     network, loss = in_pixels(model.module, model.card.preprocess, model.device), loss_of(task)
-    outputs = outputs_of(model, images)
-    before, own = classified(task, outputs, source), answers(task, outputs)[0]
+    before = answer_of(task, outputs_of(model, images))
+    own = before.target
     goal = own if wanted is None else (wanted,) if isinstance(own, tuple) else wanted
     targets = task.collate([goal]).to(model.device)
     one: Adversary | None = None
@@ -138,10 +154,9 @@ def attack_picture(model: Model, source: Source, picture: Tensor, request: Reque
         attack = fgsm if steps is None else partial(pgd, steps=steps, generator=generator)
         reached = attack(network, images / 255, targets, epsilon, loss=loss, targeted=wanted is not None)
         adversary = in_levels(reached, images, epsilon)
-        outputs = outputs_of(model, adversary)
-        answer = answers(task, outputs)[0]
-        succeeded = answer != own if wanted is None else wanted in classes_of(answer)
-        one = Adversary(picture, adversary[0].cpu(), before, classified(task, outputs, source), epsilon, succeeded)
+        after = answer_of(task, outputs_of(model, adversary))
+        succeeded = after.target != own if wanted is None else wanted in classes_of(after.target)
+        one = Adversary(source, picture, adversary[0].cpu(), before, after, epsilon, succeeded)
         if succeeded:
             break
     assert one is not None
@@ -180,20 +195,18 @@ def outputs_of(model: Model, images: Tensor) -> Tensor:
     return forward(network, images, model.device, partial(model.task.settle, preprocess=model.card.preprocess))
 
 
-def classified(task: Task, outputs: Tensor, source: Source) -> Classification:
-    return cast(Classification, task.decode(outputs, [source])[0])
+def answer_of(task: Task, outputs: Tensor) -> Answer:
+    """What is said of one picture."""
+    (result,), (target,) = task.decode(outputs, [Source("", None)]), answers(task, outputs)
+    surest = max(range(len(task.classes)), key=result.confidence_of)
+    held = sorted(classes_of(target), key=result.confidence_of, reverse=True)
+    return Answer(task.classes[surest], result.confidence_of(surest), tuple(task.classes[at] for at in held), target)
 
 
 def answers(task: Task, outputs: Tensor) -> list[int | tuple[int, ...]]:
     """What is said of each picture, as targets are written: a class index, or where several may hold, those that do."""
-    said: list[int | tuple[int, ...]] = []
-    for result in cast(list[Classification], task.decode(outputs, [Source("", None)] * len(outputs))):
-        if result.thresholds is None:
-            said.append(int(result.probabilities.argmax()))
-        else:
-            bars = torch.tensor(result.thresholds)
-            said.append(tuple((result.probabilities >= bars).nonzero().flatten().tolist()))
-    return said
+    results = task.decode(outputs, [Source("", None)] * len(outputs))
+    return [result.answer for result in results if result.answer is not None]
 
 
 def section_of(one: Adversary) -> Section:
@@ -205,7 +218,7 @@ def section_of(one: Adversary) -> Section:
 
 def short_name(one: Adversary) -> str:
     """Of a file its name alone; of `digits:test` and the like the whole."""
-    return visible(one.before.source.name.rpartition("/")[2])
+    return visible(one.source.name.rpartition("/")[2])
 
 
 def told(one: Adversary) -> str:

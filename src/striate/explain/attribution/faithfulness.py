@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from striate.explain.explained import Seen, Subject
-from striate.results import Classification, Detections, Result
+from striate.explain.explained import Seen, Subject, decode_all
 from striate.tasks.section import GREY
 
 if TYPE_CHECKING:
@@ -87,18 +86,8 @@ def confidences(subject: Subject, one: Seen, images: Tensor) -> Tensor:
         with torch.no_grad():
             settled = subject.task.settle(subject.network(batch), sizes, subject.preprocess)
         sources = [one.source] * len(batch)
-        threshold = 0.0 if subject.task.result is Detections else None
-        results = subject.task.decode(settled, sources, threshold)
-        found += [confidence(result, one.label) for result in results]
+        found += [result.confidence_of(one.label) for result in decode_all(subject.task, settled, sources)]
     return torch.tensor(found)
-
-
-def confidence(result: Result, label: int) -> float:
-    """The probability of a class, or the best score of a detection of it."""
-    if isinstance(result, Classification):
-        return float(result.probabilities[label])
-    assert isinstance(result, Detections)
-    return float(result.scores[result.labels == label].max()) if bool((result.labels == label).any()) else 0.0
 
 
 def draw_curves(measured: Mapping[str, Curves], colours: Mapping[str, str]) -> Drawing:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from striate.config import Preprocess
 from striate.data.geometry import fitting
 from striate.data.transforms import luma
-from striate.results import Detections, Result, as_pillow
+from striate.results import Result
 
 SHOWN = 640  # pixels, the longer side on a page
 UNSEEN = 0.45  # brightness of what the network was not shown
@@ -137,15 +137,7 @@ def prepared(picture: Tensor, found: Tensor, seen: Tensor, clipped: float) -> tu
 def with_places(image: Tensor, result: Result, picture: Tensor) -> Image.Image:
     """float [3, h, w] in 0..1 as a picture, on it the boxes or points of a result, where it has them."""
     drawn = Image.fromarray((image.clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, 2).contiguous().numpy())
-    if isinstance(result, Detections):
-        from striate.drawing import draw_boxes
-
-        boxes = result.boxes * (drawn.width / picture.shape[-1])
-        names = [result.classes[label] for label in result.labels.tolist()]
-        return draw_boxes(drawn, boxes, names, result.scores, result.labels.tolist(), side=1)
-    if result.placed:  # drawn at the picture's own size, for that is what its places are in
-        return result.draw(as_pillow(drawn.resize((picture.shape[-1], picture.shape[-2])))).resize(drawn.size)
-    return drawn
+    return result.draw_places(drawn, (picture.shape[-2], picture.shape[-1]))
 
 
 def encoded(image: Image.Image) -> bytes:

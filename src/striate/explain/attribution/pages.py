@@ -35,7 +35,6 @@ from striate.explain.attribution.overlay import (
 from striate.explain.explained import PLACES, Seen, Subject, deepest_maps, look_at, maps_by_stage
 from striate.explain.explanation import Explanation, Request
 from striate.explain.layers import find_layer
-from striate.results import visible
 from striate.tasks.section import Figure, Section
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def explain_gradcam(model: Model, request: Request) -> Explanation:
         size = f"{found.shape[1]} × {found.shape[2]} places"
         if remark := few_places(subject, one, name, found):
             remarks[remark] = None
-        caption = f"Where {name} ({size}) speaks for {named(subject, one)}. {BRIGHT}"
+        caption = f"Where {name} ({size}) speaks for {named(one)}. {BRIGHT}"
         return [Panel("maps", found[0], "heat", caption)]
 
     explanation = assembled(REGIONS[subject.task.spatial], subject, request, seen, notes, panels, {})
@@ -110,7 +109,7 @@ def explain_guided(model: Model, request: Request) -> Explanation:
     def panels(one: Seen) -> list[Panel]:
         guided = guided_backpropagation(subject.network, one.images, subject.evidence(one))
         name, found = regions(subject, one, request)
-        product, answer = guided_grad_cam(guided, found)[0], named(subject, one)
+        product, answer = guided_grad_cam(guided, found)[0], named(one)
         where = f"Only where {name} speaks for {answer} ({REGIONS[subject.task.spatial]})."
         edges = "The gradient itself: grey is 0. It shows edges of anything."
         return [
@@ -136,7 +135,7 @@ def explain_saliency(model: Model, request: Request) -> Explanation:
     def panels(one: Seen) -> list[Panel]:
         network, images, evidence = subject.network, one.images, subject.evidence(one)
         smooth = smooth_gradient(network, images, evidence, samples, seed=request.seed)[0].abs().sum(0)
-        caption = f"How {named(subject, one)} hangs on each pixel: mean of {samples} noisy copies. {BRIGHT}"
+        caption = f"How {named(one)} hangs on each pixel: mean of {samples} noisy copies. {BRIGHT}"
         return [Panel("maps", smooth, "heat", caption, True)]
 
     facts = {"noise": f"{SMOOTH_NOISE:g} of the range, {samples} copies, seed {request.seed}"}
@@ -164,7 +163,7 @@ def explain_integrated(model: Model, request: Request) -> Explanation:
         numbers["baseline"].append(baseline)
         numbers["gap"].append(abs(float(found.sum()) - rise) / max(abs(rise), 1e-6))
         total = f"They add up to {found.sum():+.2f}; the evidence rose from {baseline:.2f} to {one.evidence:.2f}."
-        caption = f"Orange speaks for {named(subject, one)}, blue against, smoothed a little. {total}"
+        caption = f"Orange speaks for {named(one)}, blue against, smoothed a little. {total}"
         return [Panel("maps", found, "signed", caption, True)]
 
     facts = {"baseline": "the mean colour", "steps": str(steps), "source": "Sundararajan et al. 2017"}
@@ -190,7 +189,7 @@ def explain_occlusion(model: Model, request: Request) -> Explanation:
         found = falls(subject.network, one.images, subject.evidence(one), window, stride)  # [1, rows, columns]
         squares.append(found[0].cpu())
         caption = (
-            f"Orange: covered, the evidence for {named(subject, one)} falls; blue: it rises. "
+            f"Orange: covered, the evidence for {named(one)} falls; blue: it rises. "
             f"{extremes(found, one.evidence)} Each pixel shows the mean over the squares that cover it."
         )
         return [Panel("maps", averaged(found, one.images.shape[2:], window, stride)[0], "signed", caption)]
@@ -233,8 +232,8 @@ def few_places(subject: Subject, one: Seen, name: str, found: Tensor) -> str:
     return f"{name} has only {rows} x {columns} places" + (f"; try --layer {finer[-1]}" if finer else "")
 
 
-def named(subject: Subject, one: Seen) -> str:
-    return visible(subject.task.classes[one.label]) if one.label >= 0 else "the answer"
+def named(one: Seen) -> str:
+    return "the answer" if one.class_name is None else one.class_name
 
 
 def assembled(
@@ -249,7 +248,7 @@ def assembled(
     """A section a picture: the photograph, and the panels laid over it."""
     values: dict[str, Any] = {
         "sources": [one.source.name for one in seen],
-        "labels": [named(subject, one) if one.label >= 0 else None for one in seen],
+        "labels": [one.class_name for one in seen],
         "evidence": [one.evidence for one in seen],
     }
     sections: list[Section] = []
@@ -268,7 +267,7 @@ def assembled(
             figures.append(
                 Figure(encoded(with_places(image, one.result, one.picture)), panel.caption, f"{title}, {name}")
             )
-        text = f"{one.said} Evidence for {named(subject, one)}: {one.evidence:.2f}."
+        text = f"{one.said} Evidence for {named(one)}: {one.evidence:.2f}."
         sections.append(Section(name, text, figures))
     facts = {"evidence": "what the network gives for the class before it becomes a probability", **facts}
     return Explanation(f"{title} of {subject.name}", sections, values, facts, notes)

@@ -35,8 +35,7 @@ def explain_filters(model: Model, request: Request) -> Explanation:
     Raises:
         UsageError: that layer is no convolution, or has no such unit.
     """
-    subject = Subject.of(model)
-    name, layer = convolution_of(subject, request.layer)
+    name, layer = convolution_of(model, request.layer)
     weights = layer.weight.detach().float().cpu()
     units = checked_units(request.units, len(weights), name)
     weights = weights[units]
@@ -71,7 +70,7 @@ def explain_filters(model: Model, request: Request) -> Explanation:
                 *counts,
             ]
         sections.append(Section("What they are like", "", drawings, [Table(("kind", "filters", "share"), counts)]))
-    return Explanation(f"Filters of {subject.name}", sections, values, facts)
+    return Explanation(f"Filters of {model.name}", sections, values, facts)
 
 
 BRIGHTNESS = (
@@ -114,19 +113,19 @@ def painted(weights: Tensor) -> Tensor:
     return ((share + 1) * 127.5).round().to(torch.uint8).expand(3, -1, -1)
 
 
-def convolution_of(subject: Subject, name: str | None) -> tuple[str, nn.Conv2d]:
+def convolution_of(model: Model, name: str | None) -> tuple[str, nn.Conv2d]:
     """The convolution of that name, or the first.
 
     Raises:
         UsageError: there is none.
     """
-    found = {key: layer for key, layer in subject.network.named_modules() if isinstance(layer, nn.Conv2d)}
+    found = {key: layer for key, layer in model.module.named_modules() if isinstance(layer, nn.Conv2d)}
     if name is None:
         if not found:
-            raise UsageError(f"{subject.name} has no convolution, so no filters to show")
+            raise UsageError(f"{model.name} has no convolution, so no filters to show")
         return next(iter(found.items()))
     if name not in found:
-        kind = type(find_layer(subject.network, name)).__name__
+        kind = type(find_layer(model.module, name)).__name__
         raise UsageError(f'"{name}" is {kind}, not a convolution; there are {", ".join([*found][:6])} …')
     return name, found[name]
 

@@ -17,11 +17,12 @@ from striate.results import Classification, Result
 from striate.tasks.calibration import fit_temperature, tune_thresholds
 from striate.tasks.classify.metrics import ClassificationMetrics
 from striate.tasks.classify.sections import sections
+from striate.tasks.explainable import Explainable
 from striate.tasks.section import Section
 from striate.tasks.task import Task
 
 
-class Classify(Task):
+class Classify(Explainable, Task):
     """Targets: [B] int64; or float [B, K] when a picture may have several labels, or labels are mixed."""
 
     name = "classify"
@@ -93,6 +94,13 @@ class Classify(Task):
             smooth = targets * (1 - label_smoothing) + label_smoothing / 2
             return {"loss": F.binary_cross_entropy_with_logits(outputs, smooth, weight=class_weights)}
         return {"loss": F.cross_entropy(outputs, targets, weight=class_weights, label_smoothing=label_smoothing)}
+
+    def predicted_class(self, outputs: Tensor) -> Tensor:
+        return outputs.argmax(1)
+
+    def class_score(self, outputs: Tensor, label: int | None = None, target_box: Tensor | None = None) -> Tensor:
+        """The logit."""
+        return outputs.float().amax(1) if label is None else outputs[:, label].float()
 
     def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
         if self.multi_label:

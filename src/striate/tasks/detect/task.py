@@ -22,6 +22,7 @@ from striate.tasks.detect.data_fits import clusters, grid_of, ladder_of_anchors,
 from striate.tasks.detect.metrics import DetectionMetrics
 from striate.tasks.detect.outputs import Outputs, collate_objects
 from striate.tasks.detect.sections import sections
+from striate.tasks.explainable import Explainable
 from striate.tasks.section import Section
 from striate.tasks.task import Task
 
@@ -74,7 +75,7 @@ DETECTORS: dict[str, Detector] = {
 DEFAULT = "fcos"
 
 
-class Detect(Task):
+class Detect(Explainable, Task):
     """Targets: float [B, M, 7]; outputs: what `striate.tasks.detect.outputs` says.
 
     Args:
@@ -175,26 +176,26 @@ class Detect(Task):
         boxes = corners.clamp(min=0).minimum(bounds).reshape(len(found), -1, 4)
         return torch.cat((boxes * (found[..., 5:] >= 0), found[..., 4:]), -1)
 
-    def answered(self, outputs: Outputs) -> Tensor:
+    def predicted_class(self, outputs: Outputs) -> Tensor:
         return outputs.evidence().amax(1).argmax(1)
 
-    def place(self, outputs: Outputs, label: int) -> Tensor:
+    def target_box(self, outputs: Outputs, label: int) -> Tensor:
         strongest = outputs.evidence()[..., label].argmax(1)
         return outputs.sites()[torch.arange(len(strongest)), strongest].detach()
 
-    def evidence(self, outputs: Outputs, label: int | None = None, place: Tensor | None = None) -> Tensor:
-        """Of the strongest candidate (for the class, at that place): see `Outputs.evidence`.
+    def class_score(self, outputs: Outputs, label: int | None = None, target_box: Tensor | None = None) -> Tensor:
+        """Of the strongest candidate (for the class, at that box): see `Outputs.evidence`.
 
         Where candidates have fixed places it is the same one in every picture; of regions it is that which overlaps
-        the place most. -inf where there is none.
+        the target box most. -inf where there is none.
         """
         candidates = outputs.evidence()
         strengths = candidates.amax(2) if label is None else candidates[..., label]  # [B, N]
-        if place is not None:
+        if target_box is not None:
             near = torch.stack(
                 [
                     iou(where[None], there)[0]
-                    for where, there in zip(place.expand(len(strengths), 4), outputs.sites(), strict=True)
+                    for where, there in zip(target_box.expand(len(strengths), 4), outputs.sites(), strict=True)
                 ]
             )  # [B, N]
             strengths = strengths.masked_fill(near < near.amax(1, keepdim=True) - 1e-4, -inf)

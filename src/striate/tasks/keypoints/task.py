@@ -19,6 +19,7 @@ from striate.data.sample import Points, Sample
 from striate.errors import DataError, UsageError, did_you_mean
 from striate.results import Result
 from striate.results.keypoints import Keypoints as KeypointsResult
+from striate.tasks.explainable import Explainable
 from striate.tasks.keypoints.metrics import KeypointMetrics
 from striate.tasks.keypoints.networks import Heatmaps, PointOutputs, Regression, gaussians, nearby, peaks
 from striate.tasks.keypoints.schemes import scheme_of
@@ -44,7 +45,7 @@ PLACED = {
 PLACED["auto"] = PLACED["standard"]
 
 
-class Keypoints(Task):
+class Keypoints(Explainable, Task):
     """Targets: float [B, K, 3], x, y in pixels of the network's picture and 1 where the point is known, else 0.
 
     Args:
@@ -173,12 +174,12 @@ class Keypoints(Task):
         pixels = (points * points.new_tensor([width, height])).cpu()
         return torch.cat((to_picture(pixels, sizes.cpu(), preprocess), sure.cpu()[..., None]), 2)
 
-    def answered(self, outputs: PointOutputs) -> Tensor:
+    def predicted_class(self, outputs: PointOutputs) -> Tensor:
         given = outputs.points if outputs.points is not None else outputs.maps
         assert given is not None
         return torch.full((len(given),), -1)
 
-    def evidence(self, outputs: PointOutputs, label: int | None = None, place: Tensor | None = None) -> Tensor:
+    def class_score(self, outputs: PointOutputs, label: int | None = None, target_box: Tensor | None = None) -> Tensor:
         """The peak of a point's map, of a soft one the logarithm of its share; without a label the mean of all points.
 
         Raises:

@@ -23,6 +23,7 @@ from striate.data.sample import PLAIN, Objects, Sample
 from striate.errors import DataError, UsageError
 from striate.results import Detections, Result
 from striate.tasks.detect.outputs import collate_objects
+from striate.tasks.explainable import Explainable
 from striate.tasks.localize.metrics import LocalizeMetrics
 from striate.tasks.localize.sections import sections
 from striate.tasks.section import Section
@@ -66,7 +67,7 @@ class Localizer(nn.Module):
         return LocalizeOutputs(self.backbone(images), (images.shape[-2], images.shape[-1]))
 
 
-class Localize(Task):
+class Localize(Explainable, Task):
     """Targets: float [B, 1, 7], the object as `striate.tasks.detect.outputs` has it; class -1 where there is none.
 
     Args:
@@ -199,11 +200,13 @@ class Localize(Task):
         corners = torch.minimum(corners.clamp(min=0), limits)
         return torch.cat((corners.flatten(1), presence, which), 1)
 
-    def answered(self, outputs: LocalizeOutputs) -> Tensor:
+    def predicted_class(self, outputs: LocalizeOutputs) -> Tensor:
         assert isinstance(outputs.values, Tensor)
         return outputs.values[:, 5:].argmax(1)
 
-    def evidence(self, outputs: LocalizeOutputs, label: int | None = None, place: Tensor | None = None) -> Tensor:
+    def class_score(
+        self, outputs: LocalizeOutputs, label: int | None = None, target_box: Tensor | None = None
+    ) -> Tensor:
         """That an object is there, and that it is of the class: the sum of both outputs."""
         assert isinstance(outputs.values, Tensor)
         values = outputs.values.float()

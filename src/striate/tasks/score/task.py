@@ -17,6 +17,7 @@ from striate.backbones.backbone import WithAuxiliary
 from striate.data.sample import Sample, Votes
 from striate.errors import DataError, UsageError
 from striate.results import Rating, Result
+from striate.tasks.explainable import Explainable
 from striate.tasks.score.metrics import ScoreMetrics, mean_and_spread
 from striate.tasks.score.sections import sections
 from striate.tasks.section import Section
@@ -36,7 +37,7 @@ def earth_movers_distance(logits: Tensor, shares: Tensor) -> Tensor:
     return (difference.square().mean(1) + NEARLY_NOTHING).sqrt()
 
 
-class Score(Task):
+class Score(Explainable, Task):
     """How people grade a picture. Targets: float [B, K], the share of votes that each grade got.
 
     `classes` are the grades, numbers as text, from low to high.
@@ -107,10 +108,10 @@ class Score(Task):
 
         return {"loss": outputs.total(one) if isinstance(outputs, WithAuxiliary) else one(outputs)}
 
-    def answered(self, outputs: Tensor) -> Tensor:
+    def predicted_class(self, outputs: Tensor) -> Tensor:
         return torch.full((len(outputs),), -1)
 
-    def evidence(self, outputs: Tensor, label: int | None = None, place: Tensor | None = None) -> Tensor:
+    def class_score(self, outputs: Tensor, label: int | None = None, target_box: Tensor | None = None) -> Tensor:
         """The mean grade; of a grade its logit."""
         outputs = outputs.float()
         return outputs.softmax(1) @ self.grades.to(outputs.device) if label is None else outputs[:, label]
