@@ -136,7 +136,7 @@ def train(name: str, seed: int, folder: Path, options: argparse.Namespace) -> Tr
     place = out / "classify" / f"{name}-{seed}"
     history = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
     last = place / "last.safetensors"
-    weights = load_checkpoint(place)["trainer"]["model"]
+    weights = load_checkpoint(place)["trainer"]["networks"]["model"]
     write_model(last, weights, read_card(place / "model.safetensors"))
     evaluate = [sys.executable, "-m", "striate", "evaluate", str(last), str(folder), "--split", "train", "--json"]
     said = run([*evaluate, "--device", options.device])

@@ -33,7 +33,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
     import torch
 
     from striate.config import Preprocess
-    from striate.data.spatial import eval_placed
+    from striate.data.spatial import eval_pair
     from striate.data.transforms import Normalize
     from striate.images import read_image
     from striate.tasks.detect.selective_search import forget
@@ -41,7 +41,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
     preprocess = Preprocess(size=(options.size, options.size), fit="pad", fill=114)
     normalize = Normalize(preprocess)
     files = sorted((dataset("coco128-train") / "images").rglob("*.jpg"))[: options.count]
-    pictures = [normalize(eval_placed(read_image(file), None, preprocess)[0][None]) for file in files]
+    pictures = [normalize(eval_pair(read_image(file), None, preprocess)[0][None]) for file in files]
     networks = detectors()
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     regions: list[int] = []

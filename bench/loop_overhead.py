@@ -56,11 +56,9 @@ def compare(case: str, options: argparse.Namespace) -> Comparison:
         job = job_on(dataset, recipe, Path(where))
 
         def loop() -> float:
-            from striate.train.fit import run_epochs
-
-            job.recipe.epochs = job.trainer.place.epoch + 1
-            run_epochs(job)
-            return job.trainer.place.history[-1]["images_per_second"]
+            job.run.epochs = job.state.epoch + 1
+            job.run.go(job)
+            return job.state.history[-1]["images_per_second"]
 
         step = bare_step(job)
         sides = {"loop": loop, "bare": throughput(step, batch, batches, options.device)}
@@ -88,7 +86,7 @@ def bare_step(job: Job) -> Callable[[], object]:
     optimizer = make_optimizer(model, recipe.optimizer, lr, recipe.momentum, recipe.weight_decay)
     device = trainer.accelerator.device
     ready = [
-        (trainer.to_device(batch.images), batch.targets.to(device)) for batch in job.train.batches(int(recipe.batch))
+        (trainer.to_device(batch.images), batch.targets.to(device)) for batch in job.train_split.batches(job.sampler)
     ]
     endless = cycle(ready)
 

@@ -17,12 +17,10 @@ import torch
 
 from bench.harness import synchronize
 from striate.config import Augment, Recipe
-from striate.data.loaders import Split
 from striate.data.sample import Dataset, Sample
-from striate.tasks import create_task
-from striate.train.job import Job, make_accelerator, make_split, make_trainer, model_arguments, prepare
+from striate.train.job import Job
 from striate.train.loop import train_epoch
-from striate.train.recipes import resolve
+from striate.train.prepare import Data, assemble, build_network, decide, prepare
 
 
 def random_pictures(count: int, channels: int, size: int, classes: int) -> Dataset:
@@ -34,16 +32,10 @@ def random_pictures(count: int, channels: int, size: int, classes: int) -> Datas
     return Dataset("memory", "memory", "classify", names, {"train": samples, "val": samples[: 2 * classes]})
 
 
-def job_on(dataset: Dataset, recipe: Recipe, run: Path) -> Job:
-    """What `striate.train.job.prepare` makes, for a data set that is in memory."""
-    accelerator = make_accelerator(recipe)
-    task = create_task(dataset.task, classes=dataset.classes, **dataset.task_arguments)
-    recipe, preprocess, notes = resolve(recipe, dataset, task, accelerator.device)
-    torch.manual_seed(recipe.seed)
-    model = task.build(recipe.model, preprocess.channels, **model_arguments(recipe, preprocess))
-    train, val = (make_split(dataset, name, task, recipe, preprocess) for name in ("train", "val"))
-    trainer = make_trainer(task, recipe, model, preprocess, accelerator, train)
-    return Job(run, dataset, task, recipe, preprocess, trainer, train, val, None, "", notes, quiet=True)
+def job_on(dataset: Dataset, recipe: Recipe, out: Path) -> Job:
+    """What `striate.train.job.prepare` makes, for a data set that is in memory; nothing is written yet."""
+    plan = decide(recipe.model_copy(update={"out": str(out), "name": "bench"}), Data(dataset, ""), None)
+    return assemble(build_network(plan, None), None, None, quiet=True, write=False)
 
 
 def chosen(recipe: Recipe) -> dict[str, Any]:
@@ -55,7 +47,7 @@ class Enough(Exception):
     """Ends an epoch when all steps have been timed."""
 
 
-def images_per_second(job: Job, data: Split, warmup: int, steps: int, device: str) -> float:
+def images_per_second(job: Job, warmup: int, steps: int, device: str) -> float:
     """Speed of `steps` steps of the loop, reading included, after `warmup` steps."""
     times: list[float] = []
 
@@ -67,7 +59,7 @@ def images_per_second(job: Job, data: Split, warmup: int, steps: int, device: st
             raise Enough
 
     try:
-        train_epoch(job.trainer, data, None, after_step)
+        train_epoch(job.trainer, job.train_split, job.sampler, after_step)
     except Enough:
         return steps * int(job.recipe.batch) / (times[-1] - times[warmup - 1])
     raise SystemExit("the folder has too few pictures for this many steps")
@@ -106,7 +98,7 @@ def main() -> None:
             augment=Augment(crop="resized", crop_scale=(0.08, 1.0), hflip=0.5),  # as torchvision's reference
         )
         job = prepare(recipe, quiet=True)
-        speed = images_per_second(job, job.train, options.warmup, options.steps, options.device)
+        speed = images_per_second(job, options.warmup, options.steps, options.device)
     print(json.dumps({"images_per_second": speed, "torch": torch.__version__, **chosen(job.recipe)}))
 
 

@@ -69,6 +69,7 @@ def main() -> None:
 def ours(options: argparse.Namespace) -> tuple[Callable[[], object], dict[str, object]]:
     from bench.our_training import chosen, job_on, random_pictures
     from striate.config import Recipe
+    from striate.tasks.step import SHIPPED
     from striate.train.loop import train_step
 
     recipe = Recipe(
@@ -84,9 +85,9 @@ def ours(options: argparse.Namespace) -> tuple[Callable[[], object], dict[str, o
     dataset = random_pictures(options.batch, 3, options.size, 10)
     dataset.classes = tuple(f"class {index}" for index in range(1000))
     job = job_on(dataset, recipe, Path("unused"))
-    batch = next(job.train.batches(options.batch))
+    batch = next(job.train_split.batches(job.sampler))
     batch = replace(batch, images=batch.images.to(options.device), targets=batch.targets.to(options.device))
-    job.trainer.net.train()
+    job.trainer.nets[SHIPPED].train()
     return lambda: train_step(job.trainer, batch), chosen(job.recipe)
 
 

@@ -26,14 +26,16 @@ class Preprocess(Settings):
     `fit` says how a picture of another size is brought to `size`:
     `crop`: the shorter side is resized to `size / crop_ratio`, then the centre is cropped (torchvision's way);
     `squash`: both sides are resized to `size`; `pad`: resized to fit inside and padded with `fill`, up to `size`, or in
-    judging only to the next multiples of `pad_multiple`, so that a wide picture costs no more than its own pixels.
+    evaluation only to the next multiples of `pad_multiple`, so that a wide picture costs no more than its own pixels;
+    `native`: never resized, padded with `fill` to the next multiples of `pad_multiple`; `size` is then that of the
+    crops that training takes.
     """
 
     former_names: ClassVar[dict[str, str]] = {"tight": "pad_multiple"}
 
     size: tuple[int, int] = Field(default=(224, 224), description="height, width in pixels")
     channels: Literal[1, 3] = 3
-    fit: Literal["crop", "squash", "pad"] = "crop"
+    fit: Literal["crop", "squash", "pad", "native"] = "crop"
     crop_ratio: float = Field(default=0.875, gt=0, le=1)
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     fill: int = Field(default=0, ge=0, le=255)
@@ -77,6 +79,9 @@ class Recipe(Settings):
 
     data: str = Field(default="", description="what to train on")
     task: str = Field(default="auto", description="read off the data when auto")
+    task_options: dict[str, Any] = Field(
+        default_factory=dict, description="what this task alone knows, by name: task_options.NAME"
+    )
     model: str = Field(
         default="auto", description="a name (see: striate models) or a line such as conv32-relu-pool-fc64"
     )

@@ -176,6 +176,16 @@ def _free_place(
     return places[0]
 
 
+def draw_map(picture: Image.Image, values: Tensor, ignore: int, opacity: float = 0.55) -> Image.Image:
+    """An RGB copy of the picture under a map of classes, [H, W] of any size, each class in its colour."""
+    palette = np.array([COLOURS[label % len(COLOURS)] for label in range(256)], dtype=np.uint8)
+    indices = Image.fromarray(values.cpu().numpy().astype(np.uint8)).resize(picture.size, Image.Resampling.NEAREST)
+    labels = np.asarray(indices)
+    mixed = (1 - opacity) * np.asarray(picture.convert("RGB"), dtype=np.float32) + opacity * palette[labels]
+    shown = np.where((labels == ignore)[..., None], np.asarray(picture.convert("RGB")), mixed.round())
+    return Image.fromarray(shown.astype(np.uint8))
+
+
 def draw_points(
     picture: Image.Image,
     points: Tensor,

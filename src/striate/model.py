@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,11 +11,10 @@ from torch import nn
 
 from striate.backbones.weights import mismatches
 from striate.config import ModelCard
-from striate.data.transforms import Normalize, eval_transform
 from striate.device import pick_device
 from striate.errors import DataError, UsageError
 from striate.files import refuse_overwrite
-from striate.inference.predictor import automatic_batch, automatic_workers, predict_stream
+from striate.inference.predictor import Predictor, automatic_batch, automatic_workers
 from striate.inference.sources import expand
 from striate.model_file import read_model, write_model
 from striate.results import Failure, Result
@@ -45,7 +43,6 @@ class Model:
         self.device = pick_device(device)
         self.name = card.architecture
         self.module = module.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._network = nn.Sequential(Normalize(card.preprocess), self.module).eval().to(self.device)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Model:
@@ -76,6 +73,11 @@ class Model:
         if path.suffix != ".safetensors":
             raise UsageError(f"{path}: a model file ends in .safetensors")
         return write_model(path, self.module.state_dict(), self.card)
+
+    @property
+    def predictor(self) -> Predictor:
+        """Prepare, run, postprocess: what `predict` and `evaluate` go through."""
+        return Predictor.of(self.module, self.task, self.card.preprocess, self.device)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -143,17 +145,13 @@ class Model:
         if tile is not None:
             from striate.inference.tiles import predict_tiled_stream
 
-            return predict_tiled_stream(self, found, tile, tile_overlap, threshold, on_error)
-        preprocess = self.card.preprocess
-        return predict_stream(
-            self._network,
-            eval_transform(preprocess),
-            partial(self.task.decode, threshold=threshold),
+            return predict_tiled_stream(self.predictor, found, tile, tile_overlap, threshold, on_error)
+        size = self.card.preprocess.size
+        return self.predictor.stream(
             found,
-            settle=partial(self.task.settle, preprocess=preprocess),
-            device=self.device,
-            batch=automatic_batch(preprocess.size, self.device) if batch == "auto" else _whole("batch", batch),
+            batch=automatic_batch(size, self.device) if batch == "auto" else _whole("batch", batch),
             workers=automatic_workers() if workers == "auto" else _whole("workers", workers, 0),
+            threshold=threshold,
             on_error=on_error,
         )
 

@@ -9,7 +9,8 @@ import torch
 
 from striate.config import Preprocess
 from striate.data.anchor_clusters import cluster, draw, mean_iou, shape_iou, sizes_of
-from striate.data.sample import CROWD, PLAIN, Objects, Sample
+from striate.data.sample import Sample
+from striate.data.targets import CROWD, PLAIN, Objects
 
 
 def test_shape_iou_by_hand():

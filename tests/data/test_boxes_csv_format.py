@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from striate.data import open_dataset
-from striate.data.sample import CROWD, DIFFICULT, PLAIN
+from striate.data.targets import CROWD, DIFFICULT, PLAIN
 from striate.errors import DataError
 
 

@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 
 from striate.data import open_dataset
 from striate.data.formats.coco_file import run_lengths
-from striate.data.sample import CROWD, DIFFICULT, PLAIN
+from striate.data.targets import CROWD, DIFFICULT, PLAIN
 from striate.errors import DataError
 
 

@@ -23,7 +23,8 @@ from striate.cli import main
 from striate.data import open_dataset
 from striate.data.convert import WRITERS, convert
 from striate.data.convert.yolo import one_outline
-from striate.data.sample import PLAIN, Dataset, Objects, Sample
+from striate.data.sample import Dataset, Sample
+from striate.data.targets import PLAIN, Objects
 from striate.errors import UsageError
 
 WIDTH, HEIGHT = 97, 61

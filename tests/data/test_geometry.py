@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from striate.config import Augment, Preprocess
-from striate.data.geometry import fitting, moved, to_picture, turning
+from striate.data.geometry import preprocess_affine, rotation, to_picture, warp
 from striate.data.loaders import Split
-from striate.data.sample import Objects, Points, Sample
-from striate.data.spatial import GREY, TrainPlaced, eval_placed, warped
+from striate.data.sample import Sample
+from striate.data.spatial import GREY, TrainPair, eval_pair
+from striate.data.targets import Objects, Points
 from striate.data.transforms import input_size
 from striate.tasks.detect.outputs import collate_objects
 
@@ -40,10 +41,10 @@ def test_a_box_is_where_eval_transform_puts_its_pixels(height: int, width: int, 
     preprocess = Preprocess(size=(96, 128), fit=fit, crop_ratio=0.9)
     box = (width // 3, height // 3, width * 2 // 3, height * 2 // 3)
     picture = with_block(height, width, box)
-    seen, target = eval_placed(picture, Objects.of([box], [0]), preprocess)
+    seen, target = eval_pair(picture, Objects.of([box], [0]), preprocess)
     assert isinstance(target, Objects)
     assert seen.shape[-2:] == (96, 128)
-    factor = max(fitting((height, width), preprocess).xx, fitting((height, width), preprocess).yy)
+    factor = max(preprocess_affine((height, width), preprocess).xx, preprocess_affine((height, width), preprocess).yy)
     torch.testing.assert_close(target.boxes[0], seen_box(seen), atol=1.01 + factor / 2, rtol=0)
 
 
@@ -53,16 +54,19 @@ def test_a_tight_picture_is_its_letterbox_without_the_bars(height: int, width: i
     """The same scale as without `tight`, and fewer than 32 rows or columns of padding."""
     tight, loose = (Preprocess(size=(128, 128), fit="pad", fill=114, tight=step) for step in (32, 0))
     box = (width // 3, height // 3, width * 2 // 3, height * 2 // 3)
-    seen, target = eval_placed(with_block(height, width, box), Objects.of([box], [0]), tight)
+    seen, target = eval_pair(with_block(height, width, box), Objects.of([box], [0]), tight)
     assert isinstance(target, Objects)
     assert all(side % 32 == 0 and side <= 128 for side in seen.shape[-2:])
     assert seen.shape[-2:] == input_size(height, width, tight)
-    fitted = fitting((height, width), tight)
-    assert (fitted.xx, fitted.yy) == (fitting((height, width), loose).xx, fitting((height, width), loose).yy)
+    fitted = preprocess_affine((height, width), tight)
+    assert (fitted.xx, fitted.yy) == (
+        preprocess_affine((height, width), loose).xx,
+        preprocess_affine((height, width), loose).yy,
+    )
     assert seen.shape[-1] - fitted.xx * width < 32
     assert seen.shape[-2] - fitted.yy * height < 32
     torch.testing.assert_close(target.boxes[0], seen_box(seen), atol=1.01 + fitted.xx / 2, rtol=0)
-    again, _ = eval_placed(seen, None, tight)
+    again, _ = eval_pair(seen, None, tight)
     assert torch.equal(again, seen)  # what is kept can be fitted once more
 
 
@@ -71,7 +75,7 @@ def test_a_tight_picture_is_its_letterbox_without_the_bars(height: int, width: i
 def test_to_picture_undoes_fitting(height: int, width: int, fit: str, tight: int):
     preprocess = Preprocess(size=(64, 96), fit=fit, tight=tight)
     points = torch.rand(1, 7, 2) * torch.tensor([width, height])
-    there = fitting((height, width), preprocess).points(points)
+    there = preprocess_affine((height, width), preprocess).points(points)
     back = to_picture(there, torch.tensor([[height, width]]), preprocess)
     torch.testing.assert_close(back, points, atol=1e-3, rtol=1e-5)
 
@@ -83,7 +87,7 @@ def test_augmented_boxes_stay_on_their_pixels(seed: int):
     preprocess = Preprocess(size=(96, 96), fit="pad", fill=GREY)
     box = (30, 20, 60, 80)
     picture = with_block(100, 90, box, ground=40)
-    place = TrainPlaced(augment, preprocess)
+    place = TrainPair(augment, preprocess)
     torch.manual_seed(seed)
     seen, target = place(picture, Objects.of([box], [0]), lambda: (picture, Objects.of([box], [0])))
     assert isinstance(target, Objects)
@@ -103,7 +107,7 @@ def test_augmented_boxes_stay_on_their_pixels(seed: int):
 @pytest.mark.parametrize("seed", range(6))
 def test_points_turn_with_their_pixels(seed: int):
     augment = Augment(rotate=40, scale=(0.8, 1.2), shift=0.05, hflip=0.5)
-    place = TrainPlaced(augment, Preprocess(size=(96, 96), fit="pad"), pairs=(1, 0))
+    place = TrainPair(augment, Preprocess(size=(96, 96), fit="pad"), pairs=(1, 0))
     dots = torch.tensor([[40.5, 50.5, 1.0], [60.5, 45.5, 1.0]])
     picture = torch.zeros(3, 96, 96, dtype=torch.uint8)
     picture[0, 48:53, 38:43] = 255  # red around the first
@@ -120,18 +124,18 @@ def test_points_turn_with_their_pixels(seed: int):
 
 
 def test_a_turn_is_clockwise_and_keeps_its_centre():
-    there = turning(90, 0, (10, 10)).points(torch.tensor([[10.0, 10.0], [15.0, 10.0]]))
+    there = rotation(90, 0, (10, 10)).points(torch.tensor([[10.0, 10.0], [15.0, 10.0]]))
     torch.testing.assert_close(there, torch.tensor([[10.0, 10.0], [10.0, 15.0]]), atol=1e-5, rtol=0)
 
 
 def test_warping_by_a_quarter_turn_is_rot90():
     picture = torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8)
-    assert torch.equal(warped(picture, turning(90, 0, (8, 8)), 0), picture.rot90(-1, (1, 2)))
+    assert torch.equal(warp(picture, rotation(90, 0, (8, 8)), (16, 16)), picture.rot90(-1, (1, 2)))
 
 
 def test_what_is_cut_off_is_dropped_and_nothing_else():
     objects = Objects.of([[0, 0, 10, 10], [-30, 0, 5, 10], [20, 20, 20.5, 30]], [0, 1, 2])
-    kept = moved(objects, fitting((50, 50), Preprocess(size=(50, 50))), (50, 50))
+    kept = objects.warp(preprocess_affine((50, 50), Preprocess(size=(50, 50))), (50, 50))
     assert isinstance(kept, Objects)
     assert kept.labels.tolist() == [0, 2]  # of the second a seventh is left; the third was thin before
 
@@ -141,10 +145,9 @@ def test_split_gives_targets_in_network_pixels_and_sizes_as_read():
         Sample(with_block(100, 200, (50, 25, 100, 75)), Objects.of([[50, 25, 100, 75]], [1]), "a"),
         Sample(with_block(64, 64, (0, 0, 64, 64)), Objects.of([], []), "b"),
     ]
-    targets = collate_objects([sample.target for sample in samples])
     preprocess = Preprocess(size=(64, 64), fit="pad")
     for augment in (None, Augment()):
-        split = Split(samples, targets, preprocess, augment, collate=collate_objects)
+        split = Split(samples, collate_objects, preprocess, augment)
         batch = next(split.eval_batches(2))
         assert batch.sizes.tolist() == [[100, 200], [64, 64]]
         assert batch.targets[0, 0, :5].tolist() == [16.0, 24.0, 32.0, 40.0, 1.0]  # 200 → 64 px, 16 px above
@@ -156,12 +159,11 @@ def test_split_gives_targets_in_network_pixels_and_sizes_as_read():
 def test_batches_of_several_scales_keep_boxes_on_their_pixels():
     box = (32, 32, 96, 64)
     samples = [Sample(with_block(128, 128, box), Objects.of([box], [0]), str(number)) for number in range(8)]
-    targets = collate_objects([sample.target for sample in samples])
     augment = Augment(multi_scale=(0.5, 1.5))
-    split = Split(samples, targets, Preprocess(size=(128, 128), fit="pad"), augment, collate=collate_objects)
+    split = Split(samples, collate_objects, Preprocess(size=(128, 128), fit="pad"), augment)
     sizes = set()
     for epoch in range(4):
-        for batch in split.batches(4, epoch=epoch):
+        for batch in split.batches(split.shuffled(4), epoch=epoch):
             sizes.add(tuple(batch.images.shape[-2:]))
             torch.testing.assert_close(seen_box(batch.images[0]), batch.targets[0, 0, :4], atol=1.0, rtol=0)
     assert len(sizes) > 1

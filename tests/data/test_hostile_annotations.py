@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from striate.data import open_dataset
-from striate.data.sample import Objects
+from striate.data.targets import Objects
 from striate.errors import DataError
 
 EACH = 125  # files a format

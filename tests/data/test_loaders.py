@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +15,31 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from striate.config import Augment, Preprocess
-from striate.data.loaders import Split, batch_rows, epoch_order
+from striate.data.loaders import Batch, Split
 from striate.data.sample import Sample
+from striate.data.samplers import batch_rows, epoch_order
 from striate.errors import DataError
 
 SMALL = Preprocess(size=(8, 8), channels=1, fit="squash", mean=(0.0,), std=(1.0,))
 PHOTO = Preprocess(size=(16, 16), channels=3)
 
 
-def memory(count: int = 20) -> tuple[list[Sample], torch.Tensor]:
-    samples = [Sample(torch.full((1, 8, 8), index, dtype=torch.uint8), index % 3, f"{index}") for index in range(count)]
-    return samples, torch.tensor([sample.target for sample in samples])
+def memory(count: int = 20) -> list[Sample]:
+    return [Sample(torch.full((1, 8, 8), index, dtype=torch.uint8), index % 3, f"{index}") for index in range(count)]
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> tuple[list[Sample], torch.Tensor]:
+def files(tmp_path: Path) -> list[Sample]:
     samples = []
     for index in range(8):
         path = tmp_path / f"{index}.png"
         Image.fromarray(np.full((20 + index, 24, 3), index * 10, np.uint8)).save(path)
         samples.append(Sample(path, index, path.name))
-    return samples, torch.arange(8)
+    return samples
+
+
+def two_each(split: Split, **where: int) -> Iterator[Batch]:
+    return split.batches(split.shuffled(2), **where)
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 5))
@@ -67,8 +72,8 @@ def test_balanced_draws_even_out():
 
 
 def test_in_order_gives_everything_once():
-    samples, targets = memory(21)
-    batches = list(Split(samples, targets, SMALL).eval_batches(8))
+    samples = memory(21)
+    batches = list(Split(samples, torch.tensor, SMALL).eval_batches(8))
     assert torch.cat([batch.indices for batch in batches]).tolist() == list(range(21))
     assert torch.cat([batch.images for batch in batches])[:, 0, 0, 0].tolist() == list(range(21))
 
@@ -78,8 +83,8 @@ def test_in_order_gives_everything_once():
 )
 @pytest.mark.parametrize("workers", [0, 2])
 def test_starting_in_the_middle_gives_the_same_batches(files, augment: Augment, workers: int):
-    whole = list(Split(*files, PHOTO, augment, workers=0, seed=5).batches(2, epoch=3))
-    rest = list(Split(*files, PHOTO, augment, workers=workers, seed=5).batches(2, epoch=3, start=2))
+    whole = list(two_each(Split(files, torch.tensor, PHOTO, augment, workers=0, seed=5), epoch=3))
+    rest = list(two_each(Split(files, torch.tensor, PHOTO, augment, workers=workers, seed=5), epoch=3, start=2))
     assert len(rest) == len(whole) - 2
     for one, other in zip(whole[2:], rest, strict=True):
         assert torch.equal(one.images, other.images)
@@ -88,9 +93,9 @@ def test_starting_in_the_middle_gives_the_same_batches(files, augment: Augment, 
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_unreadable_pictures_are_skipped_and_told(files, cache: bool):
-    samples, targets = files
+    samples = files
     Path(samples[3].image).write_bytes(b"\xff\xd8\xff not a picture")
-    split = Split(samples, targets, PHOTO, cache=cache)
+    split = Split(samples, torch.tensor, PHOTO, cache=cache)
     batches = list(split.eval_batches(4))
     told = [*split.skipped, *(message for batch in batches for message in batch.skipped)]
     assert len(told) == 1
@@ -102,15 +107,15 @@ def test_nothing_readable_is_an_error(tmp_path: Path):
     path = tmp_path / "bad.png"
     path.write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"none of the 1 pictures.*bad\.png"):
-        Split([Sample(path, 0, "bad")], torch.tensor([0]), PHOTO)
+        Split([Sample(path, 0, "bad")], torch.tensor, PHOTO)
 
 
 def test_a_dying_worker_is_told_and_survived(files):
     augment = Augment(color_jitter=0.1)
-    expected = [batch.images for batch in Split(*files, PHOTO, augment, workers=0, seed=1).batches(2)]
-    split = Split(*files, PHOTO, augment, workers=1, seed=1, cache=False)
+    expected = [batch.images for batch in two_each(Split(files, torch.tensor, PHOTO, augment, workers=0, seed=1))]
+    split = Split(files, torch.tensor, PHOTO, augment, workers=1, seed=1, cache=False)
     got = []
-    for batch in split.batches(2):
+    for batch in two_each(split):
         if not got:
             assert split._loader is not None
             for worker in split._loader._iterator._workers:  # type: ignore[union-attr]
@@ -122,9 +127,9 @@ def test_a_dying_worker_is_told_and_survived(files):
 @settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_augmented_pictures_stay_uint8_of_the_right_shape(seed: int):
-    samples, targets = memory(4)
+    samples = memory(4)
     augment = Augment(crop="pad", pad=1, rotate=10, hflip=0.5)
-    for batch in Split(samples, targets, SMALL, augment, seed=seed).batches(2):
+    for batch in two_each(Split(samples, torch.tensor, SMALL, augment, seed=seed)):
         assert batch.images.dtype == torch.uint8
         assert batch.images.shape == (2, 1, 8, 8)
 
@@ -138,7 +143,7 @@ def test_pictures_of_several_shapes_come_in_batches_of_one(tmp_path: Path, cache
         Image.fromarray(np.full((height, width, 3), index * 10, np.uint8)).save(path)
         samples.append(Sample(path, index, path.name))
     tight = Preprocess(size=(64, 64), fit="pad", pad_multiple=32)
-    split = Split(samples, torch.arange(5), tight, cache=cache)
+    split = Split(samples, torch.tensor, tight, cache=cache)
     seen = {}
     for batch in split.eval_batches(4):
         for image, index, size in zip(batch.images, batch.indices.tolist(), batch.sizes.tolist(), strict=True):

@@ -13,9 +13,10 @@ from PIL import Image
 from striate.data import open_dataset
 from striate.data.inspect.check import check_dataset
 from striate.data.inspect.contact_sheet import dataset_sheet
-from striate.data.sample import Sample, Votes, classes_of, named, renumbered
+from striate.data.sample import Sample, remap_classes
 from striate.data.scores import MOST_GRADES, grades_of, votes_for
 from striate.data.statistics import fingerprint
+from striate.data.targets import Votes, class_ids, target_names
 from striate.errors import DataError, UsageError
 
 
@@ -49,7 +50,7 @@ def test_avas_list_is_read_wherever_its_pictures_lie(tmp_path, folder):
     first = next(s for samples in dataset.splits.values() for s in samples if s.name.endswith("953619.jpg"))
     assert first.target == Votes((0, 1, 5, 17, 38, 36, 15, 6, 5, 1))
     # 5.637: what the literature computes for AVA's first picture
-    assert named(first.target, dataset.classes) == pytest.approx(5.6371, abs=1e-4)
+    assert target_names(first.target, dataset.classes) == pytest.approx(5.6371, abs=1e-4)
     assert open_dataset(root / "AVA.txt", val_fraction=0).format == "ava"
 
 
@@ -169,10 +170,10 @@ def test_grades_hold_every_score_and_votes_keep_its_mean(scores: list[float]):
 
 def test_targets_as_classes_names_and_in_another_order():
     votes = Votes((1, 1, 4))
-    assert (classes_of(None), classes_of(3), classes_of((2, 5)), classes_of(votes)) == ((), (3,), (2, 5), (2,))
-    assert named((0, 2), ("a", "b", "c")) == ("a", "c")
-    assert named(1, ("a", "b")) == "b"
-    assert named(None, ("a",)) is None
-    assert renumbered(Sample("x", votes, "x"), (3, 1, 0), 4).target == Votes((4, 1, 0, 1))
-    assert renumbered(Sample("x", (0, 2), "x"), (3, 1, 0), 4).target == (3, 0)
-    assert renumbered(Sample("x", 1, "x"), (3, 1, 0), 4).target == 1
+    assert (class_ids(None), class_ids(3), class_ids((2, 5)), class_ids(votes)) == ((), (3,), (2, 5), (2,))
+    assert target_names((0, 2), ("a", "b", "c")) == ("a", "c")
+    assert target_names(1, ("a", "b")) == "b"
+    assert target_names(None, ("a",)) is None
+    assert remap_classes(Sample("x", votes, "x"), (3, 1, 0), 4).target == Votes((4, 1, 0, 1))
+    assert remap_classes(Sample("x", (0, 2), "x"), (3, 1, 0), 4).target == (3, 0)
+    assert remap_classes(Sample("x", 1, "x"), (3, 1, 0), 4).target == 1

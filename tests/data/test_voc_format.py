@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from striate.data import open_dataset
-from striate.data.sample import DIFFICULT, PLAIN
+from striate.data.targets import DIFFICULT, PLAIN
 from striate.errors import DataError
 
 

@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from striate.config import ModelCard, Preprocess
 from striate.data.transforms import eval_transform
 from striate.errors import DataError, ImageError, UsageError
 from striate.images import read_image
-from striate.inference.predictor import forward, predict_stream
+from striate.inference.predictor import Predictor
 from striate.inference.sources import Source
 from striate.model import Model, load
 from striate.results import Classification, Failure
@@ -124,14 +125,16 @@ class Mean(nn.Module):
         return means.where(means < 255, torch.nan)[:, None]
 
 
-def decode(outputs: Tensor, sources: list[Source]) -> list[Classification]:
-    return [Classification(source, ("mean",), row) for source, row in zip(sources, outputs, strict=True)]
+def mean_predictor(engine: nn.Module | None = None) -> Predictor:
+    task = SimpleNamespace(
+        postprocess=lambda outputs, sizes, preprocess: list(outputs.float().cpu()),
+        to_result=lambda prediction, source, threshold=None: Classification(source, ("mean",), prediction),
+    )
+    return Predictor(engine or Mean(), task, Preprocess(fit="native"), CPU)  # type: ignore[arg-type]
 
 
 def stream(sources: Iterator[Source] | list[Source], batch: int = 4, workers: int = 2, **options):
-    return predict_stream(
-        Mean(), lambda pixels: pixels, decode, sources, device=CPU, batch=batch, workers=workers, **options
-    )
+    return mean_predictor().stream(sources, batch=batch, workers=workers, **options)
 
 
 def plain(value: int) -> Tensor:
@@ -231,8 +234,8 @@ def test_batch_too_large_for_memory_is_halved() -> None:
                 raise torch.OutOfMemoryError
             return super().forward(images)
 
-    outputs = forward(Small(), torch.stack([plain(number) for number in range(7)]), CPU)
-    assert outputs.flatten().tolist() == list(range(7))
+    outputs = mean_predictor(Small()).predict(torch.stack([plain(number) for number in range(7)]))
+    assert torch.stack(outputs).flatten().tolist() == list(range(7))
     assert max(sizes) == 7
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,13 @@ from torch import Tensor, nn
 from striate.config import Preprocess
 from striate.data.geometry import to_picture
 from striate.errors import DataError, ImageError, UsageError
+from striate.inference.predictor import Predictor
 from striate.inference.sources import Source, expand
-from striate.inference.tiles import (
-    CONVINCED,
-    COVERED,
-    NEAR,
-    detect_tiled,
-    merge,
-    predict_tiled,
-    predict_tiled_stream,
-    tile_size,
-    tiles,
-)
+from striate.inference.tiles import predict_tiled, predict_tiled_stream, predict_windows, tile_size, tiles
 from striate.results import Detections, Failure
 from striate.tasks import create_task
+from striate.tasks.detect.stitching import CONVINCED, COVERED, NEAR, stitch_detections
+from striate.tasks.task import TILES
 
 SIDES = st.integers(1, 120)
 
@@ -70,7 +62,7 @@ def area(box: Any) -> float:
 
 
 def merged_slowly(detections: Tensor, windows: Tensor, size: tuple[int, int], same: float) -> list[list[float]]:
-    """The rule of `merge` in plain words: one box at a time."""
+    """The rule of `stitch_detections` in plain words: one box at a time."""
     found = []
     for number, (rows, window) in enumerate(zip(detections.tolist(), windows.tolist(), strict=True)):
         wide, high = window[2] - window[0], window[3] - window[1]
@@ -115,7 +107,7 @@ def test_merging_is_the_rule_one_box_at_a_time(seed: int) -> None:
     labels = torch.randint(-1, 3, (len(windows), count, 1), generator=generator).float()
     detections = torch.cat((boxes, scores, labels), -1)
     expected = merged_slowly(detections, windows, size, 0.5)
-    found = merge(detections, windows, size, limit=200)
+    found = stitch_detections(detections, windows, size, limit=200)
     assert len(expected) < int((labels >= 0).sum())
     assert torch.allclose(found[: len(expected)], torch.tensor(expected), atol=1e-4)
     assert (found[len(expected) :, 5] == -1).all()
@@ -129,21 +121,21 @@ def one_row(*rows: list[float]) -> Tensor:
 def test_a_part_goes_where_the_whole_is_seen() -> None:
     windows = torch.tensor([[0, 0, 60, 60], [40, 0, 100, 60]])
     part, whole = [45, 10, 60, 30, 0.9, 0], [5, 10, 25, 30, 0.6, 0]  # 45..60 of 45..65
-    assert merge(one_row(part, whole), windows, (60, 100), 3)[:, 4].tolist() == pytest.approx([0.6, 0, 0])
+    assert stitch_detections(one_row(part, whole), windows, (60, 100), 3)[:, 4].tolist() == pytest.approx([0.6, 0, 0])
     for other, scores in (
         ([5, 10, 25, 30, 0.6, 1], [0.9, 0.6, 0]),  # another class
         ([5, 10, 25, 30, 0.3, 0], [0.9, 0, 0]),  # too unsure: NMS takes the better one
         ([12, 10, 27, 29, 0.6, 0], [0.9, 0.6, 0]),  # not larger, and elsewhere
     ):
-        assert merge(one_row(part, other), windows, (60, 100), 3)[:, 4].tolist() == pytest.approx(scores)
+        assert stitch_detections(one_row(part, other), windows, (60, 100), 3)[:, 4].tolist() == pytest.approx(scores)
     inside = [44, 10, 59, 30, 0.9, 0]  # ends before the border: nobody cut it
-    assert float(merge(one_row(inside, whole), windows, (60, 100), 3)[0, 4]) == pytest.approx(0.9)
-    at_the_edge = merge(one_row([0, 10, 15, 30, 0.9, 0], whole), windows, (60, 100), 3)
+    assert float(stitch_detections(one_row(inside, whole), windows, (60, 100), 3)[0, 4]) == pytest.approx(0.9)
+    at_the_edge = stitch_detections(one_row([0, 10, 15, 30, 0.9, 0], whole), windows, (60, 100), 3)
     assert (at_the_edge[:2, 5] == 0).all()  # the picture's own edge cuts nothing
 
 
 def test_nothing_found_is_nothing() -> None:
-    found = merge(torch.tensor([[[0.0, 0, 0, 0, 0, -1]]] * 2), tiles(60, 100, 60), (60, 100), 4)
+    found = stitch_detections(torch.tensor([[[0.0, 0, 0, 0, 0, -1]]] * 2), tiles(60, 100, 60), (60, 100), 4)
     assert found.tolist() == [[0, 0, 0, 0, 0, -1]] * 4
 
 
@@ -163,30 +155,32 @@ class Spots(nn.Module):
             for place, spot in zip(row, spots, strict=False):
                 y1, x1, y2, x2 = spot.bbox
                 place[:] = torch.tensor([x1, y1, x2, y2, float("nan") if self.broken else 0.8, 0])
-        return SimpleNamespace(detections=lambda limit=100: rows)
+        return {"rows": rows}
 
 
 class FindSpots:
-    """As much of the task as tiles need; any task that finds objects will do."""
+    """As much of the task as tiles need; any task that can stitch will do."""
 
-    name, result = "spots", Detections
+    name, supports = "spots", frozenset({TILES})
 
-    def settle(self, outputs: Any, sizes: Tensor, preprocess: Preprocess) -> Tensor:
-        found = outputs.detections()
+    def postprocess(self, outputs: Any, sizes: Tensor, preprocess: Preprocess) -> list[Tensor]:
+        found = outputs["rows"]
         corners = to_picture(found[..., :4].reshape(len(found), -1, 2), sizes, preprocess)
         boxes = corners.clamp(min=0).minimum(sizes.flip(1)[:, None].float()).reshape(len(found), -1, 4)
-        return torch.cat((boxes * (found[..., 5:] >= 0), found[..., 4:]), -1)
+        return list(torch.cat((boxes * (found[..., 5:] >= 0), found[..., 4:]), -1))
 
-    def decode(self, outputs: Tensor, sources: Any, threshold: float | None = None) -> list[Detections]:
+    def stitch(self, predictions: Any, windows: Tensor, size: tuple[int, int]) -> Tensor:
+        return stitch_detections(torch.stack(predictions), windows, size, 100)
+
+    def to_result(self, prediction: Tensor, source: Any, threshold: float | None = None) -> Detections:
         bar = 0.3 if threshold is None else threshold
         if not 0 <= bar <= 1:
             raise UsageError(f"a threshold must be in 0..1, not {bar}")
-        return [Detections.of(source, ("spot",), rows, bar) for source, rows in zip(sources, outputs, strict=True)]
+        return Detections.of(source, ("spot",), prediction, bar)
 
 
 def fake(task: Any = None, broken: bool = False) -> Any:
-    card = SimpleNamespace(preprocess=Preprocess(size=(64, 64), fit="pad"))
-    return SimpleNamespace(card=card, task=task or FindSpots(), device=torch.device("cpu"), _network=Spots(broken))
+    return Predictor(Spots(broken), task or FindSpots(), Preprocess(size=(64, 64), fit="pad"), torch.device("cpu"))
 
 
 SPOTS = [(3, 4, 15, 18), (100, 60, 112, 76), (190, 120, 204, 130), (56, 100, 72, 112), (230, 0, 240, 12)]
@@ -206,12 +200,12 @@ def test_small_objects_are_found_once_and_exactly(size: Any, overlap: float) -> 
     found = predict_tiled(model, Source("scene", scene()), size, overlap)
     assert isinstance(found, Detections)
     assert sorted(box for _, _, box in found) == sorted(SPOTS)  # shrunk to 64 pixels, none is large enough
-    assert model._network.seen == 1 + len(tiles(150, 240, 64 if size == "auto" else size, overlap))
+    assert model.engine.seen == 1 + len(tiles(150, 240, 64 if size == "auto" else size, overlap))
 
 
 def test_large_objects_come_from_the_whole_picture() -> None:
     large = (20, 20, 180, 55)
-    found = detect_tiled(fake(), scene(large))
+    found = predict_windows(fake(), scene(large))
     boxes = found[found[:, 5] >= 0, :4]
     best = (boxes - torch.tensor(large)).abs().amax(1).min()
     assert float(best) <= 240 / 64  # a pixel as the network saw it
@@ -220,8 +214,8 @@ def test_large_objects_come_from_the_whole_picture() -> None:
 
 def test_a_picture_no_larger_than_a_tile_is_seen_once() -> None:
     model = fake()
-    assert len(detect_tiled(model, scene()[:, :64, :50])) == 100
-    assert model._network.seen == 1
+    assert len(predict_windows(model, scene()[:, :64, :50])) == 100
+    assert model.engine.seen == 1
 
 
 def test_grey_pixels_and_thresholds() -> None:
@@ -241,9 +235,9 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, Any], told: str) -> 
 def test_too_many_tiles_and_other_tasks_are_refused() -> None:
     huge = torch.zeros(1, 1, 1, dtype=torch.uint8).expand(3, 40_000, 40_000)
     with pytest.raises(UsageError, match="tiles; make them larger"):
-        detect_tiled(fake(), huge, 32)
+        predict_windows(fake(), huge, 32)
     with pytest.raises(UsageError, match="classify"):
-        detect_tiled(fake(create_task("classify", classes=["spot"])), scene())
+        predict_windows(fake(create_task("classify", classes=["spot"])), scene())
     assert tile_size("auto", Preprocess(size=(96, 160))) == (96, 160)
 
 

@@ -8,6 +8,7 @@ import weakref
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ import torch
 from PIL import Image
 
 from striate.cli.drawn import Video
+from striate.config import Preprocess
 from striate.errors import DataError, MissingExtra, StriateError, UsageError
 from striate.inference import video
-from striate.inference.predictor import identity, predict_stream
+from striate.inference.predictor import Predictor
 from striate.inference.sources import expand
 from striate.inference.video import VideoWriter, frames, is_video, read_clip
 from striate.results import Classification, Detections, Failure, Result
@@ -283,13 +285,13 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(tmp_path.iterdir()) == []
 
 
-def boxes(outputs: torch.Tensor, sources: list[Any]) -> list[Result]:
+def boxes(prediction: torch.Tensor, source: Any, threshold: float | None = None) -> Result:
     rows = torch.tensor([[10, 10, 50, 40, 0.9, 0.0]])
-    return [Detections.of(source, ("thing",), rows) for source in sources]
+    return Detections.of(source, ("thing",), rows)
 
 
-def labels(outputs: torch.Tensor, sources: list[Any]) -> list[Result]:
-    return [Classification(source, ("a", "b", "c"), row) for source, row in zip(sources, outputs, strict=True)]
+def labels(prediction: torch.Tensor, source: Any, threshold: float | None = None) -> Result:
+    return Classification(source, ("a", "b", "c"), prediction)
 
 
 @pytest.mark.parametrize("decode", [boxes, labels])
@@ -298,16 +300,16 @@ def test_predicted_and_drawn_to_a_video(decode: Any, clip: Path, tmp_path: Path)
     drawn = Video(tmp_path / "out.mp4", False, [str(path)])
     results: list[Result | Failure] = []
     with drawn.writer:
-        stream = predict_stream(
-            torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Softmax(1)),
-            lambda pixels: pixels.float(),  # type: ignore[arg-type]
-            decode,
-            expand(str(path))[0],
-            settle=identity,
-            device=torch.device("cpu"),
-            batch=4,
-            workers=2,
+        task = SimpleNamespace(
+            postprocess=lambda outputs, sizes, preprocess: list(outputs.float().cpu()), to_result=decode
         )
+        predictor = Predictor(
+            lambda images: images.float().mean((2, 3)).softmax(1),
+            task,  # type: ignore[arg-type]
+            Preprocess(fit="native"),
+            torch.device("cpu"),
+        )
+        stream = predictor.stream(expand(str(path))[0], batch=4, workers=2)
         for result in stream:
             results.append(result)
             drawn.add(result)

@@ -20,7 +20,7 @@ from striate.errors import UsageError
 from striate.explain.attacks.gradient import in_pixels, pgd
 from striate.train import adversarial, start
 from striate.train.adversarial import RAMP, attacked, under_attack
-from striate.train.job import prepare
+from striate.train.prepare import prepare
 from striate.train.stopping import Interrupted
 
 QUICK = {"data": "digits", "model": "conv8-bn-relu-pool-conv16-bn-relu-gap", "epochs": 3, "limit": 256, "batch": 32}
@@ -37,10 +37,10 @@ def rows(run: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_batch_is_made_harder_within_the_ball(tmp_path: Path, steps: int):
     job = prepare(quick(tmp_path, adversarial_steps=steps, precision="fp32"), write=False)
-    assert any(note.startswith(f"adversarial: {steps + 1} passes a step") for note in job.notes)
+    assert any(note.startswith(f"adversarial: {steps + 1} passes a step") for note in job.run.notes)
     trainer = job.trainer
-    trainer.place.step = trainer.schedule.steps  # at full strength
-    batch = next(job.train.batches(64))
+    trainer.state.step = trainer.schedule.steps  # at full strength
+    batch = next(job.train_split.batches(job.train_split.shuffled(64)))
     images = trainer.to_device(batch.images)
     trainer.model.train()
     list(trainer.model.modules())[2].eval()  # a layer that is kept still stays still
@@ -64,7 +64,7 @@ def test_a_batch_is_made_harder_within_the_ball(tmp_path: Path, steps: int):
         clean, hard = (F.cross_entropy(judge(each), batch.targets) for each in (images, found))
     assert hard > clean
     assert torch.equal(attacked(trainer, images, batch.targets), found)
-    trainer.place.batch = 1
+    trainer.state.batch = 1
     assert not torch.equal(attacked(trainer, images, batch.targets), found)
 
 
@@ -72,8 +72,8 @@ def test_the_attacked_network_is_the_one_that_learns(tmp_path: Path):
     """Batch norms by the batch's own statistics, as in the step that follows; dropout aside."""
     job = prepare(quick(tmp_path, dropout=0.5, precision="fp32"), write=False)
     trainer = job.trainer
-    trainer.place.step = trainer.schedule.steps
-    batch = next(job.train.batches(64))
+    trainer.state.step = trainer.schedule.steps
+    batch = next(job.train_split.batches(job.train_split.shuffled(64)))
     images = trainer.to_device(batch.images)
     trainer.model.train()
     twin = deepcopy(trainer.model)
@@ -93,12 +93,12 @@ def test_the_attacked_network_is_the_one_that_learns(tmp_path: Path):
 def test_the_strength_grows_at_the_start(tmp_path: Path):
     job = prepare(quick(tmp_path, precision="fp32"), write=False)
     trainer, steps = job.trainer, job.trainer.schedule.steps
-    images = trainer.to_device(next(job.train.batches(64)).images)
-    targets = next(job.train.batches(64)).targets
+    images = trainer.to_device(next(job.train_split.batches(job.train_split.shuffled(64))).images)
+    targets = next(job.train_split.batches(job.train_split.shuffled(64))).targets
     std = torch.tensor(job.preprocess.std).view(-1, 1, 1)
 
     def change(step: int) -> float:
-        trainer.place.step = step
+        trainer.state.step = step
         return float(((attacked(trainer, images, targets) - images) * std).abs().max())
 
     assert change(0) == pytest.approx(0.1 / (RAMP * steps), abs=1e-4)

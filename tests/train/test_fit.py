@@ -13,7 +13,9 @@ from tests.train.signals import signal_at
 import striate
 from striate.config import Recipe
 from striate.errors import DataError, StriateError, UsageError
-from striate.train import checkpoints, fit, job, start
+from striate.train import checkpoints, fit, job, prepare, start
+from striate.train import run as run_room
+from striate.train.run import Run
 from striate.train.stopping import Interrupted
 
 QUICK = {"data": "digits", "model": "conv8-bn-relu-pool-conv16-bn-relu-gap", "epochs": 3, "limit": 256, "batch": 32}
@@ -66,7 +68,7 @@ def test_sigterm_saves_and_resume_is_exact(finished: Path, tmp_path: Path, monke
         start(quick(tmp_path, ema=0.99, dropout=0.1, mixup=0.2), quiet=True)
     assert stopped.value.exit_code == 130
     run = tmp_path / "classify" / "run"
-    place = checkpoints.load_checkpoint(run)["trainer"]["place"]
+    place = checkpoints.load_checkpoint(run)["trainer"]["state"]
     assert place["step"] == step  # saved where it stopped, not an epoch before
     start(Recipe(), resume=run, quiet=True)
     assert_same_weights(finished, run)
@@ -80,17 +82,23 @@ def test_death_at_awkward_moments(finished: Path, tmp_path: Path, monkeypatch, d
     calls = iter(range(1000))
     with monkeypatch.context() as patch:
         if death == "before save":
-            original = fit.save
-            patch.setattr(fit, "save", lambda j: original(j) if next(calls) < 1 else (_ for _ in ()).throw(Killed()))
+            original = run_room.save_checkpoint
+
+            def save_or_die(*arguments):
+                if next(calls) >= 1:
+                    raise Killed
+                original(*arguments)
+
+            patch.setattr(run_room, "save_checkpoint", save_or_die)
         elif death == "after model file":
-            original_write = fit.write_model
+            original_write = job.write_model
 
             def write_then_die(*arguments):
                 original_write(*arguments)
                 if next(calls) == 1:
                     raise Killed
 
-            patch.setattr(fit, "write_model", write_then_die)
+            patch.setattr(job, "write_model", write_then_die)
         else:
             patch.setattr(fit, "read_model", lambda path: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
@@ -127,42 +135,41 @@ def test_nan_loss_stops_with_what_and_when(tmp_path: Path):
     with pytest.raises(StriateError, match=r"loss became (nan|inf).* epoch \d+, batch \d+.*--lr"):
         start(quick(tmp_path, optimizer="sgd", lr=1e30, schedule="constant", model="conv8-relu-fc16"), quiet=True)
     state = checkpoints.load_checkpoint(tmp_path / "classify" / "run")
-    assert all(torch.isfinite(tensor).all() for tensor in state["trainer"]["model"].values())
+    assert all(torch.isfinite(tensor).all() for tensor in state["trainer"]["networks"]["model"].values())
 
 
 def test_full_disk_is_told_and_training_goes_on(tmp_path: Path, monkeypatch, capsys):
-    original, calls = fit.save, iter(range(100))
+    original, calls = run_room.save_checkpoint, iter(range(100))
 
-    def full_once(a_job):
+    def full_once(*arguments):
         if next(calls) == 0:
             raise StriateError("last/checkpoint.pt: could not be written (No space left on device).")
-        original(a_job)
+        original(*arguments)
 
-    monkeypatch.setattr(fit, "save", full_once)
+    monkeypatch.setattr(run_room, "save_checkpoint", full_once)
     start(quick(tmp_path), quiet=False)
     assert "No space left" in capsys.readouterr().err
 
 
 def test_early_stopping_stops(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(fit, "end_epoch", never_better(fit.end_epoch))
+    monkeypatch.setattr(Run, "end_epoch", never_better(Run.end_epoch))
     run = start(quick(tmp_path, epochs=30, patience=2), quiet=True)
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 3  # the first, and two that were no better
 
 
 def never_better(end_epoch):
-    def ended(a_job, *arguments):
-        place = a_job.trainer.place
-        first = place.epoch == 0
-        end_epoch(a_job, *arguments)
+    def ended(run, training, *arguments):
+        first = training.state.epoch == 0
+        end_epoch(run, training, *arguments)
         if first:
-            place.best = 2.0  # no accuracy reaches it
+            training.state.best = 2.0  # no accuracy reaches it
 
     return ended
 
 
 def test_changed_data_is_refused_on_resume(tmp_path: Path, monkeypatch):
     run = start(quick(tmp_path), quiet=True)
-    monkeypatch.setattr(job, "fingerprint", lambda dataset: "another")
+    monkeypatch.setattr(prepare, "fingerprint", lambda dataset: "another")
     with pytest.raises(DataError, match="data changed"):
         start(Recipe(), resume=run, quiet=True)
 

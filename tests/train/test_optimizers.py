@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from striate.train.optimizers import OPTIMIZERS, l1_norm, make_optimizer
+from striate.layers.penalties import l1_norm
+from striate.train.optimizers import OPTIMIZERS, make_optimizer
 
 GRADIENTS = [0.5, -1.0, 2.0]
 LR, ALPHA, EPS = 0.1, 0.9, 1e-8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from striate.config import Augment, Preprocess
     from striate.data.inspect.check import DataReport
     from striate.data.sample import Dataset, Sample
+    from striate.data.targets import Target
     from striate.tasks import Task
 
 app = App(name="data", help="Check, show and convert a data set.")
@@ -224,7 +225,7 @@ def _print_findings(report: DataReport) -> None:
 
 def _seen(
     drawn: list[tuple[Tensor, Sample]], task: Task, augment: Augment | None, preprocess: Preprocess, seed: int
-) -> list[tuple[Tensor, Any]]:
+) -> list[tuple[Tensor, Target | None]]:
     """Pictures as `data.reader` gives them to the network, and their targets, moved with them where they are places.
 
     Args:
@@ -232,32 +233,25 @@ def _seen(
     """
     import torch
 
-    from striate.data.spatial import TrainPlaced, eval_placed, without_masks
-    from striate.data.transforms import eval_transform, train_transform
+    from striate.data.spatial import TrainPair, eval_pair
+    from striate.data.transforms import train_transform
 
-    if not task.spatial:
-        transform = eval_transform(preprocess) if augment is None else train_transform(augment, preprocess)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return [(transform(picture), sample.target) for picture, sample in drawn]
-    pairs = [(picture, without_masks(sample.target)) for picture, sample in drawn]
+    pairs = [(picture, task.target_transform(sample.target)) for picture, sample in drawn]
+    pairs = [
+        (picture, None if target is None else target.load((picture.shape[-2], picture.shape[-1])))
+        for picture, target in pairs
+    ]
     if augment is None:
-        return [eval_placed(picture, target, preprocess) for picture, target in pairs]
-    place = TrainPlaced(augment, preprocess, task.pairs)
+        return [eval_pair(picture, target, preprocess) for picture, target in pairs]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if not any(target is not None and target.spatial for _, target in pairs):
+            transform = train_transform(augment, preprocess)
+            return [(transform(picture), target) for picture, target in pairs]
+        place = TrainPair(augment, preprocess, task.pairs)
         return [place(picture, target, lambda: pairs[int(torch.randint(len(pairs), ()))]) for picture, target in pairs]
 
 
-def _caption(sample: Sample, target: Any, dataset: Dataset) -> str:
-    from striate.data.inspect.contact_sheet import counted
-    from striate.data.sample import Objects, named
-
-    if isinstance(target, Objects):
-        return counted(target, dataset.classes)
-    shown = named(target, dataset.classes)
-    if isinstance(shown, tuple):
-        shown = ", ".join(shown)
-    elif isinstance(shown, float):
-        shown = f"{shown:.2f}"
-    return str(shown or Path(sample.name).name)
+def _caption(sample: Sample, target: Target | None, dataset: Dataset) -> str:
+    told = "" if target is None else target.describe(dataset.classes)
+    return told or Path(sample.name).name

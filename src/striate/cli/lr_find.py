@@ -36,7 +36,7 @@ def lr_find(
     from striate.cli.train import options_of
     from striate.files import refuse_overwrite
     from striate.train.lr_find import find_rate
-    from striate.train.run import make_recipe
+    from striate.train.recipe_files import make_recipe
 
     refuse_overwrite(picture, overwrite)
     test = find_rate(make_recipe({**options_of(recipe, config, overrides), "data": data}), steps=steps)

@@ -14,7 +14,7 @@ from striate.errors import UsageError
 
 def options_of(recipe: Recipe | None, config: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
     """One dict of settings. Precedence: flags, `key=value`, the config file, STRIATE_* variables."""
-    from striate.train.run import make_recipe, read_recipe
+    from striate.train.recipe_files import make_recipe, read_recipe
 
     settings: dict[str, Any] = {}
     for key in Recipe.model_fields:
@@ -70,7 +70,7 @@ def train(
     """
     from striate.cli.terminal import print_json, print_table, wrote
     from striate.train import start
-    from striate.train.run import make_recipe
+    from striate.train.recipe_files import make_recipe
 
     if data is not None and "=" in data and not Path(data).exists():  # `striate train --resume RUN key=value`
         overrides, data = (data, *overrides), None

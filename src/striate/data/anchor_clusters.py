@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from striate.config import Preprocess
-from striate.data.geometry import fitting
+from striate.data.geometry import preprocess_affine
 from striate.data.picture_sizes import picture_sizes
-from striate.data.sample import PLAIN, Objects, Sample
+from striate.data.sample import Sample
+from striate.data.targets import PLAIN
 
 STARTS = 10  # the best of so many
 MOST_ROUNDS = 300
@@ -83,10 +84,11 @@ def sizes_of(samples: Sequence[Sample], preprocess: Preprocess, most: int = 2000
     chosen = samples[:: max(1, len(samples) // most)][:most]
     found: list[Tensor] = [torch.zeros(0, 2)]
     for sample, size in zip(chosen, picture_sizes([sample.image for sample in chosen]), strict=True):
-        if size is None or not isinstance(sample.target, Objects):
+        objects = None if sample.target is None else sample.target.objects()
+        if size is None or objects is None:
             continue
-        there = fitting(size, preprocess)
-        boxes = sample.target.boxes[sample.target.kinds == PLAIN]
+        there = preprocess_affine(size, preprocess)
+        boxes = objects.boxes[objects.kinds == PLAIN]
         found.append((boxes[:, 2:] - boxes[:, :2]) * torch.tensor([there.xx, there.yy]))
     sizes = torch.cat(found)
     return sizes[(sizes > 0).all(1)]

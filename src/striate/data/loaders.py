@@ -2,7 +2,8 @@
 
 Sets that fit are decoded once. Of those, sets whose pictures the network sees at one size and whose augmentation is
 plain geometry are kept as one uint8 tensor and augmented a batch at a time; all else goes, picture by picture, through
-torchvision's transforms in worker processes. Targets that are places in the picture move with it.
+torchvision's transforms in worker processes. Targets that are somewhere in the picture move with it; those whose pixels
+lie in files are read there, and never kept.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,16 +22,27 @@ from torch.utils.data import DataLoader
 
 from striate.config import Augment, Preprocess
 from striate.data.batch_augment import batch_augment, batchable
-from striate.data.geometry import Target, fitting, moved, scaling
+from striate.data.geometry import scaling
 from striate.data.reader import LoadedItem, LoadError, Reader, identity, read_sample
 from striate.data.sample import Sample
+from striate.data.samplers import InOrder, Sampler, Shuffled
 from striate.data.seeds import seed_of
-from striate.data.spatial import TrainPlaced, resized_batch, without_masks
-from striate.data.transforms import eval_transform, group_by_shape, input_size, train_transform
+from striate.data.spatial import TrainPair, fitted, resized_batch
+from striate.data.targets import Target
+from striate.data.transforms import eval_transform, group_by_shape, train_transform
 from striate.errors import DataError, ImageError
 
 CACHE_BYTES = 4 * 2**30
 CACHE_SHORTER_SIDE = 1.5  # of the network's size: keeps room for random crops without keeping 12-megapixel photos
+
+
+class Targets(Protocol):
+    """A batch's targets, as the task collates them: one tensor where that will do, else a small object of its own."""
+
+    def to(self, device: torch.device, /, *, non_blocking: bool = False) -> Any: ...
+
+
+Collate = Callable[[Sequence[Any]], Any]
 
 
 @dataclass
@@ -42,32 +54,29 @@ class Batch:
         targets: as the task collates them; places in pixels of `images`.
         indices: int64 [B], into the split.
         sizes: int64 [B, 2], height and width of the pictures as they were read.
+        skipped: messages, one for each picture that could not be read.
+        references: B targets in pixels of the pictures as they were read; of batches to be evaluated alone.
     """
 
     images: Tensor
-    targets: Tensor
+    targets: Any
     indices: Tensor
     sizes: Tensor
     skipped: list[str] = field(default_factory=list)
+    references: list[Target | None] = field(default_factory=list)
 
 
-def epoch_order(count: int, seed: int, epoch: int, weights: Tensor | None = None) -> Tensor:
-    """int64 [count]: a shuffle; or, with weights [count], drawn with replacement in proportion to them."""
-    generator = torch.Generator().manual_seed(seed_of(seed, "order", epoch))
-    if weights is not None:
-        return torch.multinomial(weights, count, replacement=True, generator=generator)
-    return torch.randperm(count, generator=generator)
+class BatchSource(Protocol):
+    """What a run draws its batches from: a split, or anything else that gives them epoch by epoch."""
 
+    skipped: list[str]
 
-def batch_rows(order: Tensor, batch: int, rank: int = 0, world: int = 1, keep_rest: bool = False) -> list[list[int]]:
-    """The indices of each batch that this process takes: every `world`-th of the global batch.
-
-    A last batch smaller than `batch` is left out unless `keep_rest`, or unless it is all there is.
-    """
-    rows = [order[start : start + batch] for start in range(0, len(order), batch)]
-    if not keep_rest and len(rows) > 1 and len(rows[-1]) < batch:
-        rows.pop()
-    return [row[rank::world].tolist() for row in rows]
+    def __len__(self) -> int: ...
+    def batches(
+        self, sampler: Sampler, *, epoch: int = 0, start: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[Batch]:
+        """The batches of one epoch that this process takes, from batch number `start` on."""
+        ...
 
 
 class Split:
@@ -75,31 +84,33 @@ class Split:
 
     Args:
         samples: of one split.
-        targets: the same, as the task collates them, [N, ...]; places in pixels of the pictures as they are read.
+        collate: makes a batch's targets of those of its samples: `Task.collate`.
         preprocess: the size and channels that the network sees.
-        augment: for training; None for judging.
+        augment: for training; None for evaluation.
         cache: decode once and keep; `auto` when it fits.
         workers: processes that read ahead when pictures are not kept as one tensor.
         seed: of order and augmentation.
-        collate: of a task whose targets are places: makes the batch's targets of those that moved with their pictures.
-        pairs: of landmarks, which becomes which in the mirror.
+        pairs: of landmarks, which becomes which in a horizontal flip.
+        target_transform: what of a sample's target is wanted; all of it when not given.
     """
 
     def __init__(
         self,
         samples: Sequence[Sample],
-        targets: Tensor,
+        collate: Collate,
         preprocess: Preprocess,
         augment: Augment | None = None,
         cache: bool | str = "auto",
         workers: int = 0,
         seed: int = 0,
-        collate: Callable[[Sequence[Any]], Tensor] | None = None,
         pairs: tuple[int, ...] | None = None,
+        target_transform: Callable[[Any], Target | None] = lambda target: target,
     ) -> None:
         self.samples = list(samples)
-        self.targets = targets
         self.collate = collate
+        self.raw_targets = [target_transform(sample.target) for sample in self.samples]
+        self.spatial = any(target is not None and target.spatial for target in self.raw_targets)
+        self.lazy = any(target is not None and target.lazy for target in self.raw_targets)
         self.preprocess = preprocess
         self.augment = augment
         self.workers = workers
@@ -108,15 +119,15 @@ class Split:
         self.stack: Tensor | list[Tensor] | None = None  # uint8 [N, C, H, W], or as a list where sizes differ
         self.pictures: list[Tensor] | None = None
         self.sizes = torch.zeros(len(self.samples), 2, dtype=torch.int64)  # of pictures as read, where they are kept
-        self.places: list[Target] = []  # targets in pixels of what is kept
+        self.kept_targets: list[Target | None] = []  # in pixels of what is kept
         self.fixed = eval_transform(preprocess)
-        if collate is not None and augment is not None:
-            self.transform: Any = TrainPlaced(augment, preprocess, pairs)
+        if self.spatial and augment is not None:
+            self.transform: Any = TrainPair(augment, preprocess, pairs)
         else:
             self.transform = self.fixed if augment is None else train_transform(augment, preprocess)
         self._loader: DataLoader[Any] | None = None
         self._sampler = _Rows()
-        if cache is True or (cache == "auto" and self._bytes() < CACHE_BYTES):
+        if not self.lazy and (cache is True or (cache == "auto" and self._fits())):
             self._decode()
 
     def __len__(self) -> int:
@@ -124,15 +135,17 @@ class Split:
 
     @property
     def at_one_size(self) -> bool:
-        """The batch path serves: judging, or training with plain geometry on pictures as they are."""
-        return self.augment is None or (
-            self.collate is None and batchable(self.augment) and not self.preprocess.pad_multiple
-        )
+        """The batch path serves: evaluation, or training with plain geometry on pictures as they are."""
+        if self.augment is None:
+            return True
+        own_size = self.preprocess.pad_multiple or self.preprocess.fit == "native"
+        return not self.spatial and batchable(self.augment) and not own_size
 
-    def _bytes(self) -> int:
+    def _fits(self) -> bool:
+        """Whether all decoded pictures are small enough to be kept; how large native ones are is not known."""
         height, width = self.preprocess.size
         area = height * width if self.at_one_size else height * width * CACHE_SHORTER_SIDE**2 * 1.5
-        return int(len(self.samples) * area * 3)
+        return self.preprocess.fit != "native" and len(self.samples) * area * 3 < CACHE_BYTES
 
     def _decode(self) -> None:
         """Read everything once, in threads; what cannot be read is dropped and remembered in `skipped`."""
@@ -156,49 +169,46 @@ class Split:
             raise DataError(f"none of the {len(self.samples)} pictures could be read; the first: {self.skipped[0]}")
         if self.skipped:
             self.samples = [self.samples[index] for index in good]
-            self.targets = self.targets[good]
+            self.raw_targets = [self.raw_targets[index] for index in good]
         kept, sizes = zip(*(picture for picture in pictures if isinstance(picture, tuple)), strict=True)
         self.sizes = torch.tensor(sizes, dtype=torch.int64)
         if self.at_one_size:
             self.stack = torch.stack(kept) if len({picture.shape for picture in kept}) == 1 else list(kept)
         else:
             self.pictures = list(kept)
-        if self.collate is not None:
-            self.places = [
-                self._placed_at_once(sample, size, picture)
-                for sample, size, picture in zip(self.samples, sizes, kept, strict=True)
-            ]
+        self.kept_targets = [
+            self._kept_target(target, tuple(size), picture)
+            for target, size, picture in zip(self.raw_targets, sizes, kept, strict=True)
+        ]
 
-    def _placed_at_once(self, sample: Sample, size: tuple[int, int], picture: Tensor) -> Target:
+    def _kept_target(self, target: Target | None, size: tuple[int, int], picture: Tensor) -> Target | None:
         """A target in pixels of the picture that is kept: fitted for good, or only made smaller."""
-        target = without_masks(sample.target)
+        if target is None or not target.spatial:
+            return target
         if self.at_one_size:
-            return moved(target, fitting(size, self.preprocess), input_size(*size, self.preprocess))
+            return fitted(target, size, self.preprocess)
         height, width = picture.shape[-2:]
-        return moved(target, scaling(width / size[1], height / size[0]), (height, width))
+        return target.warp(scaling(width / size[1], height / size[0]), (height, width))
+
+    def shuffled(self, batch: int) -> Shuffled:
+        """The usual order of training: every sample once an epoch."""
+        return Shuffled(len(self), batch, self.seed)
 
     def batches(
-        self,
-        batch: int,
-        *,
-        epoch: int = 0,
-        start: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        weights: Tensor | None = None,
+        self, sampler: Sampler, *, epoch: int = 0, start: int = 0, rank: int = 0, world: int = 1
     ) -> Iterator[Batch]:
         """Training batches of one epoch, from batch number `start` on."""
-        order = epoch_order(len(self), self.seed, epoch, weights)
-        yield from self._iterate(batch_rows(order, batch, rank, world), epoch, start, rank)
+        yield from self._iterate(sampler.batches(epoch, rank, world), epoch, start, rank)
 
     def eval_batches(self, batch: int, rank: int = 0, world: int = 1, every: int = 1) -> Iterator[Batch]:
-        """Every sample once, in order, for judging; with several processes, each its share of every batch.
+        """Every sample once, in order, for evaluation; with several processes, each its share of every batch.
+
+        Pictures of several shapes come in a batch for each shape.
 
         Args:
             every: only the first of each so many.
         """
-        rows = batch_rows(torch.arange(0, len(self), every), batch, rank, world, keep_rest=True)
-        yield from self._iterate([row for row in rows if row], 0, 0)
+        yield from self._iterate(InOrder(len(self), batch, every).batches(0, rank, world), 0, 0)
 
     def _iterate(self, rows: list[list[int]], epoch: int, start: int, rank: int = 0) -> Iterator[Batch]:
         if self.stack is None:
@@ -217,8 +227,9 @@ class Split:
 
     def _kept_batch(self, images: Tensor, row: list[int]) -> Batch:
         indices = torch.tensor(row)
-        targets = self.targets[indices] if self.collate is None else self.collate([self.places[index] for index in row])
-        return Batch(images, targets, indices, self.sizes[indices])
+        targets = self.collate([self.kept_targets[index] for index in row])
+        references = [] if self.augment is not None else [self.raw_targets[index] for index in row]
+        return Batch(images, targets, indices, self.sizes[indices], references=references)
 
     def _from_workers(self, rows: list[list[int]], epoch: int, start: int) -> Iterator[Batch]:
         """Through a DataLoader; should a worker die, the rest is read in this process, with the same result."""
@@ -248,19 +259,18 @@ class Split:
                 self.workers, self._loader = 0, None
 
     def _batch(self, good: list[LoadedItem], epoch: int, number: int, skipped: list[str]) -> Batch:
-        indices = torch.tensor([read.row for read in good])
-        images = torch.stack([read.picture for read in good])
-        sizes = torch.tensor([read.size for read in good], dtype=torch.int64)
-        if self.collate is None:
-            return Batch(images, self.targets[indices], indices, sizes, skipped)
-        targets = [read.target for read in good]
-        if self.augment is not None and self.augment.multi_scale != (1.0, 1.0):
+        indices = torch.tensor([item.row for item in good])
+        images = torch.stack([item.picture for item in good])
+        sizes = torch.tensor([item.size for item in good], dtype=torch.int64)
+        targets = [item.target for item in good]
+        if self.spatial and self.augment is not None and self.augment.multi_scale != (1.0, 1.0):
             generator = torch.Generator().manual_seed(seed_of(self.seed, "scale", epoch, number))
             low, high = self.augment.multi_scale
             factor = low + (high - low) * float(torch.rand((), generator=generator))
             height, width = (max(32, round(side * factor / 32) * 32) for side in self.preprocess.size)
             images, targets = resized_batch(images, targets, (height, width))
-        return Batch(images, self.collate(targets), indices, sizes, skipped)
+        references = [] if self.augment is not None else [item.reference for item in good]
+        return Batch(images, self.collate(targets), indices, sizes, skipped, references)
 
 
 def _tells_of_death(error: Exception) -> bool:
@@ -300,6 +310,7 @@ def _shrink(preprocess: Preprocess) -> Callable[[Tensor], Tensor]:
     limit = int(max(preprocess.size) * CACHE_SHORTER_SIDE)
 
     def shrink(picture: Tensor) -> Tensor:
-        return F.resize(picture, [limit], antialias=True) if min(picture.shape[-2:]) > limit else picture
+        small = min(picture.shape[-2:]) <= limit or preprocess.fit == "native"
+        return picture if small else F.resize(picture, [limit], antialias=True)
 
     return shrink

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from striate.data.geometry import Target
 from striate.data.sample import Sample
 from striate.data.seeds import seed_of
-from striate.data.spatial import eval_placed, without_masks
+from striate.data.spatial import eval_pair
+from striate.data.targets import Target
 from striate.errors import DataError, ImageError
 from striate.images import read_image
 
@@ -31,7 +31,8 @@ class LoadedItem(NamedTuple):
     row: int
     picture: Tensor  # uint8 [C, H, W], as the network sees it
     size: tuple[int, int]  # as it was read
-    target: Target  # where it moved with the picture
+    target: Target | None  # where it moved with the picture
+    reference: Target | None  # in pixels of the picture as it was read; for evaluation alone
 
 
 class LoadError(NamedTuple):
@@ -43,43 +44,47 @@ class Reader(torch.utils.data.Dataset[Any]):
     """What worker processes run: (epoch, index) → a picture, or why there is none."""
 
     def __init__(self, split: Split) -> None:
-        self.samples, self.pictures, self.sizes = split.samples, split.pictures, split.sizes
+        self.samples, self.targets = split.samples, split.raw_targets
+        self.pictures, self.sizes, self.kept_targets = split.pictures, split.sizes, split.kept_targets
         self.transform, self.seed, self.random = split.transform, split.seed, split.augment is not None
-        self.preprocess, self.moves = split.preprocess, split.collate is not None
-        self.places = split.places if split.pictures is not None else []
+        self.preprocess, self.moves = split.preprocess, split.spatial
 
     def __getitem__(self, place: tuple[int, int]) -> LoadedItem | LoadError:
         epoch, index = place
         try:
-            picture, target = self._pair(index)
+            picture, target, reference, size = self._loaded(index)
         except ImageError as error:
             return LoadError(index, str(error))
-        height, width = self.sizes[index].tolist() if self.pictures is not None else picture.shape[-2:]
-        size = (height, width)
         if not self.random:
-            seen, target = (
-                eval_placed(picture, target, self.preprocess) if self.moves else (self.transform(picture), None)
-            )
-            return LoadedItem(index, seen, size, target)
+            if self.moves:
+                picture, target = eval_pair(picture, target, self.preprocess)
+            else:
+                picture = self.transform(picture)
+            return LoadedItem(index, picture, size, target, reference)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(self.seed, "augment", epoch, index))
             if self.moves:
-                seen, target = self.transform(picture, target, self._another)
+                picture, target = self.transform(picture, target, self._another)
             else:
-                seen, target = self.transform(picture), None
-            return LoadedItem(index, seen, size, target)
+                picture = self.transform(picture)
+        return LoadedItem(index, picture, size, target, None)
 
-    def _pair(self, index: int) -> tuple[Tensor, Target]:
+    def _loaded(self, index: int) -> tuple[Tensor, Target | None, Target | None, tuple[int, int]]:
+        """Picture, its target in the picture's pixels and in those as it was read, and its size as it was read."""
+        raw = self.targets[index]
         if self.pictures is not None:
-            return self.pictures[index], self.places[index] if self.moves else None
-        sample = self.samples[index]
-        return read_sample(sample), without_masks(sample.target) if self.moves else None
+            height, width = self.sizes[index].tolist()
+            return self.pictures[index], self.kept_targets[index], raw, (height, width)
+        picture = read_sample(self.samples[index])
+        size = (picture.shape[-2], picture.shape[-1])
+        target = None if raw is None else raw.load(size)
+        return picture, target, target, size
 
-    def _another(self) -> tuple[Tensor, Target]:
+    def _another(self) -> tuple[Tensor, Target | None]:
         """Any picture that can be read, for a mosaic."""
         for _ in range(100):
             try:
-                return self._pair(int(torch.randint(len(self.samples), ())))
+                return self._loaded(int(torch.randint(len(self.samples), ())))[:2]
             except ImageError:
                 continue
         raise DataError("a hundred pictures in a row could not be read")

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from striate.data.sample import Dataset, Votes
+from striate.data.sample import Dataset
+from striate.data.targets import Votes
 from striate.errors import DataError
 
 MOST_GRADES = 21  # whole numbers from lowest to highest, if they are no more than this; else TENTHS of their range

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from striate.data.sample import Objects, Sample
+from striate.data.sample import Sample
 from striate.data.seeds import seed_of
+from striate.data.targets import Objects
 
 CLASSES = ("circle", "square", "triangle", "star", "ring")
 SIZE = 160  # pixels a side

@@ -8,8 +8,9 @@ from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from striate.data.sample import Objects, Points, Sample, Votes, classes_of
+from striate.data.sample import Sample
 from striate.data.seeds import seed_of
+from striate.data.targets import Stratum, as_target
 
 # what people call splits → what we call them
 SPLIT_NAMES = {
@@ -28,20 +29,22 @@ def stratified_split(targets: Sequence[Any], fraction: float, seed: int) -> tupl
     worst to best, one in every 1/fraction is held out. The same targets and seed give the same split.
 
     Args:
-        targets: of each sample: a class index, a tuple of them, votes, objects, points, or None where unlabelled.
+        targets: of each sample: a target, a plain class index or a tuple of them, or None where unlabelled.
         fraction: to hold out, 0..1.
         seed: of the choice.
     """
-    targets = [_grouping(target) for target in targets]
-    order = list(range(len(targets)))
+    strata: list[Stratum] = [
+        None if target is None else target.stratum() for target in (as_target(one) for one in targets)
+    ]
+    order = list(range(len(strata)))
     random.Random(seed_of(seed, "split")).shuffle(order)
-    if any(isinstance(target, Votes) for target in targets):
-        held = _hold_scores(targets, order, fraction)
-    elif any(isinstance(target, tuple) for target in targets):
-        held = _hold_sets([set(t) if isinstance(t, tuple) else {t} for t in targets], order, fraction)
+    if any(isinstance(stratum, float) for stratum in strata):
+        held = _hold_scores(strata, order, fraction)
+    elif any(isinstance(stratum, tuple) for stratum in strata):
+        held = _hold_sets([set(s) if isinstance(s, tuple) else set() for s in strata], order, fraction)
     else:
-        held = _hold_classes(targets, order, fraction)
-    return [index for index in range(len(targets)) if index not in held], sorted(held)
+        held = _hold_classes(strata, order, fraction)
+    return [index for index in range(len(strata)) if index not in held], sorted(held)
 
 
 def hold_out(
@@ -64,13 +67,6 @@ def hold_out(
     return result, f"Held out {len(held):,} of {len(train):,} training pictures as val (stratified, seed {seed})."
 
 
-def _grouping(target: Any) -> Any:
-    """What a target is grouped by: of objects their classes, each once; points are all alike."""
-    if isinstance(target, Objects):
-        return tuple(sorted(set(classes_of(target))))
-    return None if isinstance(target, Points) else target
-
-
 def _hold_classes(targets: Sequence[Hashable], order: list[int], fraction: float) -> set[int]:
     members: dict[Hashable, list[int]] = defaultdict(list)
     for index in order:
@@ -88,12 +84,12 @@ def _hold_classes(targets: Sequence[Hashable], order: list[int], fraction: float
     return {index for label, count in take.items() for index in members[label][:count]}
 
 
-def _hold_scores(targets: Sequence[Any], order: list[int], fraction: float) -> set[int]:
+def _hold_scores(scores: Sequence[Stratum], order: list[int], fraction: float) -> set[int]:
     """Ranked by their means and cut into even groups, each gives the one that was shuffled to the front."""
 
     def mean(index: int) -> float:
-        votes = targets[index]
-        return votes.mean(range(len(votes.counts))) if isinstance(votes, Votes) else -1.0
+        score = scores[index]
+        return score if isinstance(score, float) else -1.0
 
     ranked = sorted(order, key=mean)
     place = {index: at for at, index in enumerate(order)}

@@ -115,6 +115,8 @@ def resize_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, i
     target_height, target_width = preprocess.size
     if preprocess.fit == "squash":
         return target_height, target_width
+    if preprocess.fit == "native":
+        return height, width
     if preprocess.fit == "crop":
         target_height = int(target_height / preprocess.crop_ratio + 0.5)
         target_width = int(target_width / preprocess.crop_ratio + 0.5)
@@ -126,12 +128,13 @@ def resize_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, i
 
 
 def input_size(height: int, width: int, preprocess: Preprocess) -> tuple[int, int]:
-    """The (height, width) at which the network sees a picture when it judges: `size`, or its own tight rectangle."""
-    if preprocess.fit != "pad" or not preprocess.pad_multiple:
+    """The (height, width) at which the network sees a picture in evaluation: `size`, or the picture's own rectangle."""
+    if preprocess.fit != "native" and not (preprocess.fit == "pad" and preprocess.pad_multiple):
         return preprocess.size
-    high, wide = (
-        -(-side // preprocess.pad_multiple) * preprocess.pad_multiple for side in resize_size(height, width, preprocess)
-    )
+    multiple = max(1, preprocess.pad_multiple)
+    high, wide = (-(-side // multiple) * multiple for side in resize_size(height, width, preprocess))
+    if preprocess.fit == "native":
+        return high, wide
     return min(high, preprocess.size[0]), min(wide, preprocess.size[1])
 
 
@@ -152,10 +155,11 @@ def _prepare(image: Tensor, preprocess: Preprocess) -> Tensor:
 def _fit(image: Tensor, preprocess: Preprocess) -> Tensor:
     height, width = input_size(image.shape[-2], image.shape[-1], preprocess)
     size = resize_size(image.shape[-2], image.shape[-1], preprocess)
-    image = F.resize(image, list(size), interpolation=_mode(preprocess), antialias=True)
+    if size != tuple(image.shape[-2:]):
+        image = F.resize(image, list(size), interpolation=_mode(preprocess), antialias=True)
     if preprocess.fit == "crop":
         return F.center_crop(image, [height, width])
-    if preprocess.fit == "pad":
+    if preprocess.fit in ("pad", "native"):
         top, left = (height - size[0]) // 2, (width - size[1]) // 2
         return F.pad(image, [left, top, width - size[1] - left, height - size[0] - top], fill=preprocess.fill)
     return image

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from striate.config import Preprocess
-from striate.data.geometry import fitting
+from striate.data.geometry import preprocess_affine
 from striate.data.transforms import Normalize, eval_transform
 from striate.errors import DataError, UsageError, did_you_mean
 from striate.explain.explanation import Label, Request
 from striate.explain.layers import find_layer, readable_copy, stages_of
+from striate.inference.predictor import NOT_FINITE, Predictor, is_finite
 from striate.inference.sources import Source, expand
 from striate.results import Result, visible
 from striate.tasks import Task
@@ -61,6 +62,11 @@ class Subject:
             torch.device(model.device),
             explainable(model.task),
         )
+
+    @property
+    def predictor(self) -> Predictor:
+        """Of pictures that are normalised already."""
+        return Predictor(self.network, self.task, self.preprocess, self.device)
 
     def evidence(self, one: Seen) -> Evidence:
         """Outputs → how much they speak for what is explained of a picture; of a detector always the same object."""
@@ -180,23 +186,23 @@ def judged(subject: Subject, source: Source, picture: Tensor, images: Tensor, la
         outputs = subject.network(images)
         wanted = labels or [int(scores.predicted_class(outputs)[0])]
         strengths = [float(scores.class_score(outputs, label if label >= 0 else None)[0]) for label in wanted]
-        settled = task.settle(outputs, sizes, subject.preprocess)
+        (prediction,) = task.postprocess(outputs, sizes, subject.preprocess)
         strength, label = max(zip(strengths, wanted, strict=True))
         place = scores.target_box(outputs, label) if label >= 0 else None
-    if not settled.isfinite().all() or strength != strength:
-        raise DataError(f"{source.name}: the network's outputs are not finite; its weights may be damaged")
+    if not is_finite(prediction) or strength != strength:
+        raise DataError(f"{source.name}: {NOT_FINITE}")
     if strength == float("-inf"):
         named = task.classes[label] if label >= 0 else "anything"
         raise DataError(f"{source.name}: nothing on this picture speaks for {named}")
-    is_reported = not task.result.has_threshold or task.decode(settled, [source])[0].confidence_of(label) > 0
-    result = decode_all(task, settled, [source])[0].strongest(label)  # of the class, however weak it is
+    is_reported = not task.result.has_threshold or task.to_result(prediction, source).confidence_of(label) > 0
+    result = whole_result(task, prediction, source).strongest(label)  # of the class, however weak it is
     name = visible(task.classes[label]) if label >= 0 else None
     return Seen(source, picture, images, result, label, name, place, strength, is_reported)
 
 
-def decode_all(task: Task, settled: Tensor, sources: Sequence[Source]) -> list[Result]:
-    """One result a picture, what is below the task's thresholds among it."""
-    return task.decode(settled, sources, threshold=0.0 if task.result.has_threshold else None)
+def whole_result(task: Task, prediction: Any, source: Source) -> Result:
+    """The result of a picture, what is below the task's thresholds among it."""
+    return task.to_result(prediction, source, threshold=0.0 if task.result.has_threshold else None)
 
 
 def labels_of(label: Label | Sequence[Label] | None, classes: tuple[str, ...]) -> list[int]:
@@ -264,7 +270,7 @@ def object_side(one: Seen, preprocess: Preprocess) -> float | None:
     box = None if one.place is None else one.result.box_of(one.label)
     if box is None:
         return None
-    there = fitting(one.size, preprocess)
+    there = preprocess_affine(one.size, preprocess)
     x1, y1, x2, y2 = box
     return max((x2 - x1) * there.xx, (y2 - y1) * there.yy)
 

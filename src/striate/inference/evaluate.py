@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from striate.data import Dataset, Sample, open_dataset, split_source
-from striate.data.loaders import Split, read_sample
-from striate.data.sample import renumbered
-from striate.data.transforms import Normalize
+from striate.data.loaders import Batch, Split, read_sample
+from striate.data.sample import remap_classes
 from striate.errors import DataError, ImageError
-from striate.inference.tiles import detect_tiled
+from striate.inference.predictor import Predictor
+from striate.inference.tiles import predict_windows
 from striate.tasks import Metrics
 from striate.tasks.section import Section
 
@@ -49,6 +50,54 @@ class Evaluation:
         return {"split": self.split, "count": len(self.samples), "skipped": self.skipped, **self.metrics.full()}
 
 
+class EvalOutputs(NamedTuple):
+    """What evaluation of a split found besides its metrics: which samples, in the order of the metrics, and the mean
+    loss, None where evaluation makes none."""
+
+    indices: list[int]
+    loss: float | None
+
+
+Loss = Callable[[Any, Any], dict[str, Tensor]]  # of raw outputs and a batch's targets
+
+
+def collect_outputs(
+    predictor: Predictor,
+    data: Split,
+    metrics: Metrics,
+    batch: int,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    loss: Loss | None = None,
+) -> EvalOutputs:
+    """Update metrics with every readable picture of a split, batch by batch; nothing else is kept of the outputs.
+
+    Unreadable pictures are left out and remembered in `data.skipped`.
+
+    Args:
+        rank, world: of several processes, each takes its share of every batch.
+        loss: the mean of it is asked for too.
+    """
+    indices: list[int] = []
+    losses: list[float] = []
+    for part in data.eval_batches(batch, rank, world):
+        data.skipped.extend(part.skipped)
+        if not len(part.images):
+            continue
+
+        def take_loss(outputs: Any, rows: list[int], part: Batch = part) -> None:
+            targets = part.targets if len(rows) == len(part.images) else part.targets[rows]
+            found = loss(outputs, targets.to(predictor.device)) if loss is not None else {}
+            losses.append(float(found["loss"]) * len(rows) if found else math.nan)
+
+        predictions = predictor.predict(part.images, part.sizes, take_loss if loss is not None else None)
+        metrics.update(predictions, predictor.task.collate(part.references))
+        indices += part.indices.tolist()
+    mean = float(torch.tensor(losses, dtype=torch.float64).sum()) / max(1, len(indices))
+    return EvalOutputs(indices, None if loss is None or math.isnan(mean) else mean)
+
+
 @torch.inference_mode()
 def evaluate_model(
     model: Model,
@@ -75,54 +124,39 @@ def evaluate_model(
         UsageError: tiles for a model that finds no objects.
     """
     chosen, samples = labelled_samples(model, data, split, download)
-    targets = model.task.collate([sample.target for sample in samples])
-    metrics = model.task.metrics()
+    task, preprocess = model.task, model.card.preprocess
+    metrics = task.metrics()
     model.module.eval()
-    skipped: list[str] = []
-    judged: list[Sample] = []
     if tile is None:
-        seen = _seen(model, samples, targets, batch, skipped)
+        pictures = Split(samples, task.collate, preprocess, target_transform=task.target_transform)
+        found = collect_outputs(model.predictor, pictures, metrics, batch or eval_batch_size(preprocess.size))
+        judged, skipped = [pictures.samples[index] for index in found.indices], pictures.skipped
     else:
-        seen = _seen_in_tiles(model, samples, targets, tile, tile_overlap, skipped)
-    for outputs, truth, members in seen:
-        metrics.update(outputs, truth)
-        judged += members
-    sections = model.task.sections(metrics, judged, read_sample)
+        judged, skipped = _collect_tiled(model, samples, metrics, tile, tile_overlap)
+    sections = task.sections(metrics, judged, read_sample)
     return Evaluation(chosen, metrics.compute(), metrics, judged, skipped, sections)
 
 
-def _seen(
-    model: Model, samples: list[Sample], targets: Tensor, batch: int | None, skipped: list[str]
-) -> Iterator[tuple[Tensor, Tensor, list[Sample]]]:
-    """Settled outputs, targets and samples, some at a time; what could not be read is told in `skipped`."""
-    task, preprocess = model.task, model.card.preprocess
-    pictures = Split(samples, targets, preprocess, workers=0, collate=task.collate if task.spatial else None)
-    normalize = Normalize(preprocess).to(model.device)
-    for part in pictures.eval_batches(batch or eval_batch_size(preprocess.size)):
-        images = part.images.to(model.device).contiguous(memory_format=torch.channels_last)
-        outputs = task.settle(model.module(normalize(images)), part.sizes, preprocess)
-        yield outputs, pictures.targets[part.indices], [pictures.samples[index] for index in part.indices.tolist()]
-        pictures.skipped.extend(part.skipped)
-    skipped.extend(pictures.skipped)
-
-
-def _seen_in_tiles(
-    model: Model,
-    samples: list[Sample],
-    targets: Tensor,
-    tile: int | Literal["auto"],
-    overlap: float,
-    skipped: list[str],
-) -> Iterator[tuple[Tensor, Tensor, list[Sample]]]:
-    for sample, target in zip(samples, targets, strict=True):
+def _collect_tiled(
+    model: Model, samples: list[Sample], metrics: Metrics, tile: int | Literal["auto"], overlap: float
+) -> tuple[list[Sample], list[str]]:
+    """As `collect_outputs`, one picture at a time, through tiles: those judged, and messages of those left out."""
+    judged: list[Sample] = []
+    skipped: list[str] = []
+    for sample in samples:
         try:
             picture = read_sample(sample)
         except ImageError as error:
             skipped.append(str(error))
             continue
-        yield detect_tiled(model, picture, tile, overlap)[None], target[None], [sample]
-    if len(skipped) == len(samples):
+        target = model.task.target_transform(sample.target)
+        target = None if target is None else target.load((picture.shape[-2], picture.shape[-1]))
+        prediction = predict_windows(model.predictor, picture, tile, overlap)
+        metrics.update([prediction], model.task.collate([target]))
+        judged.append(sample)
+    if not judged:
         raise DataError(f"none of the {len(samples)} pictures could be read; the first: {skipped[0]}")
+    return judged, skipped
 
 
 def eval_batch_size(size: tuple[int, int]) -> int:
@@ -164,4 +198,4 @@ def in_classes_of(model: Model, dataset: Dataset, split: str) -> list[Sample]:
             f"({', '.join(list(known)[:5])} …)"
         )
     index = [known[name] for name in dataset.classes]
-    return [renumbered(sample, index, len(known)) for sample in dataset.splits[split]]
+    return [remap_classes(sample, index, len(known)) for sample in dataset.splits[split]]

@@ -17,7 +17,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from striate.data.sample import Sample, named
+from striate.data.sample import Sample
+from striate.data.targets import target_names
 from striate.errors import DataError, ImageError, UsageError, did_you_mean
 from striate.images import PICTURE_SUFFIXES, read_image
 from striate.inference.video import VIDEO_SUFFIXES, Frame, frames, is_video
@@ -100,7 +101,7 @@ def is_url(text: str) -> bool:
 def natural_key(name: str) -> tuple[Any, ...]:
     """Sorts as people count: `img9` before `img10`."""
     parts = re.split(r"([0-9]+)", name.casefold())
-    return (*(int(part) if part.isdecimal() else part for part in parts), name)
+    return tuple(int(part) if part.isdecimal() else part for part in parts), name
 
 
 def printable(path: str | Path) -> str:
@@ -203,7 +204,7 @@ def _expand_split(source: str) -> Iterator[Source]:
             f'{name} has no split "{split}"; it has {", ".join(dataset.splits)}.{did_you_mean(split, dataset.splits)}'
         )
     samples = dataset.splits[split]
-    return (Source(sample.name, sample.image, named(sample.target, dataset.classes)) for sample in samples)
+    return (Source(sample.name, sample.image, target_names(sample.target, dataset.classes)) for sample in samples)
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Source]:

@@ -6,24 +6,22 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from striate.data.corruptions import CORRUPTIONS, Corruption, disturb, graded
 from striate.data.loaders import Split
-from striate.data.sample import named
 from striate.data.seeds import seed_of
-from striate.data.transforms import Normalize
+from striate.data.targets import target_names
 from striate.errors import UsageError, did_you_mean
 from striate.files import refuse_overwrite, write_atomic
 from striate.inference.evaluate import labelled_samples
-from striate.inference.predictor import automatic_batch, forward
+from striate.inference.predictor import automatic_batch
 from striate.inference.sources import Source
 from striate.results import Result
 from striate.robustness.figure import DPI, draw
@@ -63,7 +61,8 @@ class Curve:
     """The grades of one disturbance, rising.
 
     Attributes:
-        kept: the mean value over its grades, relative to that of undisturbed pictures; None where that is 0 or less.
+        kept: the mean value over its grades, relative to that of undisturbed pictures (of an error the other way
+            round); None where that is 0 or less.
     """
 
     name: str
@@ -89,7 +88,7 @@ class Robustness:
 
     Attributes:
         split: judged on.
-        metric: the task's best one, by name; higher is better.
+        metric: the task's best one, by name. mode: whether a larger (`max`) or a smaller value of it is better.
         clean: pictures as they are.
         curves: by the name of the disturbance.
         count: pictures judged.
@@ -103,6 +102,7 @@ class Robustness:
     count: int
     skipped: list[str]
     seed: int
+    mode: str = "max"
 
     def __getitem__(self, name: str) -> Curve:
         return self.curves[name]
@@ -110,18 +110,22 @@ class Robustness:
     @property
     def weakest(self) -> Curve:
         """The disturbance that costs most, over the mean of its grades."""
-        return min(self.curves.values(), key=lambda curve: fmean(curve.values))
+        return min(self.curves.values(), key=lambda curve: self._worth(fmean(curve.values)))
+
+    def _worth(self, value: float) -> float:
+        return value if self.mode == "max" else -value
 
     @property
     def sentence(self) -> str:
         """Where the model is weakest, for a person who reads one line."""
         curve, metric, clean = self.weakest, self.metric, self.clean.value
-        worst = min(reversed(curve.grades), key=lambda grade: grade.value)
-        if worst.value >= clean:
+        worst = min(reversed(curve.grades), key=lambda grade: self._worth(grade.value))
+        if self._worth(worst.value) >= self._worth(clean):
             return f"nothing tried costs anything: undisturbed, {metric} is {clean:.2f}"
         kept = "" if curve.kept is None else f"; over all its strengths {100 * curve.kept:.0f} % is kept"
         by = curve.disturbance.write(worst.strength)
-        return f"{curve.name} costs most: by {by}, {metric} falls from {clean:.2f} to {worst.value:.2f}{kept}"
+        goes = "falls" if self.mode == "max" else "rises"
+        return f"{curve.name} costs most: by {by}, {metric} {goes} from {clean:.2f} to {worst.value:.2f}{kept}"
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -217,10 +221,7 @@ def measure_robustness(
             samples[index] for index in sorted(torch.randperm(len(samples), generator=generator)[:limit].tolist())
         ]
     task, preprocess = model.task, model.card.preprocess
-    targets = task.collate([sample.target for sample in samples])
-    pictures = Split(samples, targets, preprocess, collate=task.collate if task.spatial else None)
-    settle = partial(task.settle, preprocess=preprocess)
-    network = nn.Sequential(Normalize(preprocess), model.module).eval().to(model.device)
+    pictures = Split(samples, task.collate, preprocess, target_transform=task.target_transform)
     grades = {name: graded(CORRUPTIONS[name].strengths, strengths) for name in names}
     kinds = [("", 0.0)] + [(name, strength) for name in names for strength in grades[name]]
     metrics = {kind: task.metrics() for kind in kinds}
@@ -235,17 +236,19 @@ def measure_robustness(
         # should none of those drawn be readable, the first picture that is
         rows = [at for at, index in enumerate(batch.indices.tolist()) if index in drawn] or [0] * (not candidates)
         found = [Candidate(members[at].name, batch.images[at].clone(), {}) for at in rows]
-        sources = [Source(members[at].name, members[at].image, named(members[at].target, task.classes)) for at in rows]
+        sources = [
+            Source(members[at].name, members[at].image, target_names(members[at].target, task.classes)) for at in rows
+        ]
         for name, strength in kinds:
             images = disturb(batch.images, name, strength, seed, places) if name else batch.images
-            outputs = forward(network, images, model.device, settle, batch.sizes)
-            metrics[name, strength].update(outputs, pictures.targets[batch.indices])
-            for candidate, result in zip(found, task.decode(outputs[rows], sources), strict=True):
-                candidate.results[name, strength] = result
+            predictions = model.predictor.predict(images, batch.sizes)
+            metrics[name, strength].update(predictions, task.collate(batch.references))
+            for candidate, row, source in zip(found, rows, sources, strict=True):
+                candidate.results[name, strength] = task.to_result(predictions[row], source)
         candidates += found
         judged += len(members)
         progress(judged, len(pictures))
-    best = metrics["", 0.0].best
+    best, mode = metrics["", 0.0].best, metrics["", 0.0].mode
     values = {kind: metric.compute()[best] for kind, metric in metrics.items()}
     example = typical(candidates)
 
@@ -259,9 +262,11 @@ def measure_robustness(
     curves = {}
     for name in names:
         rising = [grade(name, strength) for strength in grades[name]]
-        kept = fmean(one.value for one in rising) / clean.value if clean.value > 0 else None
+        mean = fmean(one.value for one in rising)
+        worse, better = (mean, clean.value) if mode == "max" else (clean.value, mean)
+        kept = worse / better if better > 0 else None
         curves[name] = Curve(name, rising, kept)
-    return Robustness(chosen, best, clean, curves, judged, pictures.skipped, seed)
+    return Robustness(chosen, best, clean, curves, judged, pictures.skipped, seed, mode)
 
 
 class Candidate(NamedTuple):

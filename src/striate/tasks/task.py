@@ -2,51 +2,103 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from striate.config import Preprocess
+from striate.config import Preprocess, Recipe
 from striate.data.facts import Facts
 from striate.data.sample import Sample
+from striate.data.samplers import Sampler, Shuffled, Weighted
+from striate.data.targets import Target, class_ids
+from striate.errors import UsageError
 from striate.results import Result
-from striate.tasks.section import Section
+from striate.tasks.metrics import Metrics
+from striate.tasks.section import Section, numbers_section
+from striate.tasks.step import Step, SupervisedStep
+
+__all__ = ["FEATURES", "OPTIONS", "THRESHOLD", "TILES", "Metrics", "Task"]
+
+# What a task may support; all else holds for every task. Options of a recipe, and what they are when not asked for.
+OPTIONS: dict[str, Any] = {
+    "label_smoothing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "class_weights": "none",
+    "sampling": "uniform",
+    "adversarial": 0.0,
+}
+FEATURES = "features"  # a linear layer on pooled features can do it: `--transfer features`, `--head neighbours`
+TILES = "tiles"  # predictions of windows of a picture can be put together: `stitch`
+THRESHOLD = "threshold"  # a result holds from a score on: `to_result` takes a threshold
 
 
-class Metrics(Protocol):
-    """Collects settled outputs over a split, with targets as the samples have them, and judges them."""
+def refuse_threshold(threshold: float) -> None:
+    """
+    Raises:
+        UsageError: it is not in 0..1.
+    """
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"a threshold must be in 0..1, not {threshold}")
 
-    best: str  # the metric that decides which weights are kept; higher is better
 
-    def update(self, outputs: Tensor, targets: Tensor, /) -> None: ...
-    def compute(self) -> dict[str, float]: ...
-    def full(self, seed: int = 0) -> dict[str, Any]: ...
-
-
-class Task(Protocol):
-    """How targets are read, which head and loss they get, how outputs become results, how those are judged.
+class Task(ABC):
+    """How targets are read, which head and loss they get, how outputs become results, how those are evaluated.
 
     Nothing outside `tasks/` knows a task's name: training, reports and the command line ask these methods. Those with
-    a body here are what most tasks about a whole picture want.
+    a body here are what most tasks about a whole picture want. A network's outputs are a tensor, or a dict of tensors,
+    so that any engine can give them.
     """
 
-    name: str
-    result: ClassVar[type[Result]]  # what `decode` gives
+    name: ClassVar[str]
+    result: ClassVar[type[Result]]  # what `to_result` gives
     classes: tuple[str, ...]
-    spatial: ClassVar[bool] = False  # targets are places in the picture, and move with it
-    pairs: tuple[int, ...] | None = None  # of landmarks: which becomes which in the mirror
+    supports: ClassVar[frozenset[str]] = frozenset()  # of OPTIONS, FEATURES, TILES, THRESHOLD
+    hints: ClassVar[dict[str, str]] = {}  # option that is not supported → what to do instead
+    spatial: ClassVar[bool] = False  # targets are somewhere in the picture
+    independent: bool = (
+        False  # each class holds or not by itself (a sigmoid each); else all share one whole (a softmax)
+    )
+    pairs: tuple[int, ...] | None = None  # of landmarks: which becomes which in a horizontal flip
 
-    @property
-    def independent(self) -> bool:
-        """Whether each class holds or not by itself (a sigmoid each), or all share one whole (a softmax)."""
-        ...
+    @abstractmethod
+    def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
+        """The network with this task's head: float [B, C, H, W] → outputs.
+
+        Where the module has `takes_targets = True`, training calls it with targets too.
+        """
+
+    @abstractmethod
+    def collate(self, targets: Sequence[Any]) -> Any:
+        """Targets of a batch's samples as one tensor or a small object with `.to(device)`; places stay in the pixels
+        that they came in."""
+
+    @abstractmethod
+    def loss(
+        self, outputs: Any, targets: Any, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Scalars by name; `loss` is the one that is minimised. Empty where evaluation makes none."""
+
+    @abstractmethod
+    def to_result(self, prediction: Any, source: Any, threshold: float | None = None) -> Result:
+        """The typed result of one picture's prediction; a `threshold` (0..1) takes the place of those stored.
+
+        Raises:
+            UsageError: the threshold is not in 0..1, or this task has no use for one.
+        """
+
+    @abstractmethod
+    def metrics(self) -> Metrics: ...
+
+    # ---- before training ----
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What `create_task` needs besides name and classes to build this task again; stored in the model file."""
-        ...
+        return {}
 
     def backbone_of(self, architecture: str) -> str:
         """The network of the zoo that public weights are for."""
@@ -63,61 +115,66 @@ class Task(Protocol):
         """
         return {}
 
-    def fit_to_data(self, architecture: str, samples: Sequence[Sample], preprocess: Preprocess) -> None:
+    def fit_to_data(self, architecture: str, samples: Sequence[Sample], preprocess: Preprocess) -> None:  # noqa: B027
         """Look at the training pictures before the network is built; what is found goes into `arguments`."""
 
-    def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
-        """The network with this task's head: float [B, C, H, W] → outputs.
+    def target_transform(self, target: Any) -> Target | None:
+        """What of a sample's target this task learns from: all of it, unless some would only be carried along."""
+        return target
 
-        Where the module has `takes_targets = True`, training calls it with targets too.
-        """
-        ...
+    # ---- training ----
 
-    def collate(self, targets: Sequence[Any]) -> Tensor:
-        """Targets of several samples as one tensor; places stay in the pixels that they came in."""
-        ...
+    def step(self, model: nn.Module, recipe: Recipe, class_weights: Tensor | None = None) -> Step:
+        """What learns from a batch, and how: one network by one loss. A task with more networks has its own."""
+        return SupervisedStep(self, model, recipe, class_weights)
 
-    def dense(self, targets: Tensor) -> Tensor:
-        """Targets as float [B, K], so that mixup can average them.
+    def sampler(self, targets: Sequence[Any], batch: int, seed: int, balanced: bool = False) -> Sampler:
+        """Which samples make up the batches of training: every one once an epoch, or so that classes appear alike."""
+        if balanced:
+            return Weighted(self.sample_weights(targets), batch, seed)
+        return Shuffled(len(targets), batch, seed)
+
+    def soft_targets(self, targets: Any) -> Tensor:
+        """Collated targets as float [B, K], so that mixup can average them.
 
         Raises:
             UsageError: they have no such form.
         """
-        ...
+        raise UsageError(f"task {self.name}: targets cannot be mixed; leave mixup and cutmix at 0")
 
-    def class_counts(self, targets: Tensor) -> Tensor:
-        """How many samples each class has, float [K]."""
-        ...
+    def class_counts(self, targets: Sequence[Any]) -> Tensor:
+        """How often each class is there, float [K]; `targets` one a sample."""
+        ids = [label for target in targets for label in class_ids(target)]
+        return torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(self.classes)).float()
 
-    def sample_weights(self, targets: Tensor) -> Tensor:
-        """How often each sample should be drawn so that classes appear alike, float [N]."""
-        ...
+    def sample_weights(self, targets: Sequence[Any]) -> Tensor:
+        """How often each sample should be drawn so that classes appear alike, float [N]: as the rarest of its classes
+        asks; one without any as the commonest class."""
+        rarity = 1 / self.class_counts(targets).clamp(min=1)
+        commonest = rarity.min()
+        ids = [list(class_ids(target)) for target in targets]
+        return torch.stack([rarity[labels].max() if labels else commonest for labels in ids])
 
-    def loss(
-        self, outputs: Any, targets: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Scalars by name; `loss` is the one that is minimised. Empty where judging makes none."""
-        ...
+    # ---- from outputs to results ----
 
-    def settle(self, outputs: Any, sizes: Tensor, preprocess: Preprocess) -> Tensor:
-        """What is kept of a network's outputs to be judged and decoded: float32 [B, …] on the CPU, places in pixels of
-        the pictures as they were read, whose heights and widths are `sizes`, int64 [B, 2]."""
-        return outputs.float().cpu()
+    def postprocess(self, outputs: Any, sizes: Tensor, preprocess: Preprocess) -> list[Any]:
+        """A prediction a picture, on the CPU: what metrics and results are made of. Places are in pixels of the
+        pictures as they were read, whose heights and widths are `sizes`, int64 [B, 2]."""
+        return list(outputs.float().cpu())
 
-    def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
-        """Set what decoding needs (temperature, thresholds) from settled outputs on the validation split."""
-        ...
+    def stitch(self, predictions: Sequence[Any], windows: Tensor, size: tuple[int, int]) -> Any:
+        """Predictions of windows of one picture, each in its window's pixels, as that of the whole.
 
-    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
-        """One typed result a picture, of settled outputs; a `threshold` (0..1) takes the place of those stored.
-
-        Raises:
-            UsageError: the threshold is not in 0..1, or this task has no use for one.
+        Args:
+            windows: int64 [T, 4], x1 y1 x2 y2 in the picture; the whole picture may be one of them.
+            size: height and width of the picture.
         """
-        ...
+        raise UsageError(f"task {self.name} has no predictions that could be put together from tiles")
 
-    def metrics(self) -> Metrics: ...
+    def calibrate(self, metrics: Any) -> None:  # noqa: B027
+        """Set what `to_result` needs (temperature, thresholds) from metrics of the validation split."""
 
-    def sections(self, metrics: Any, samples: Sequence[Sample], read: Callable[[Sample], Tensor]) -> list[Section]:
-        """What the report shows of these metrics; `samples` in the order in which they were judged."""
-        ...
+    @staticmethod
+    def sections(metrics: Any, samples: Sequence[Sample], read: Callable[[Sample], Tensor]) -> list[Section]:
+        """What the report shows of these metrics; `samples` in the order in which they were evaluated."""
+        return [numbers_section(metrics.full(), {}, f"Judged on {len(samples):,} pictures.")]

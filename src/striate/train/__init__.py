@@ -37,7 +37,7 @@ def train(
         >>> model = striate.train("photos/", model="resnet18", epochs=10)  # doctest: +SKIP
     """
     from striate.model import Model
-    from striate.train.run import make_recipe
+    from striate.train.recipe_files import make_recipe
 
     recipe = make_recipe({"data": str(data) if data is not None else "", **options})
     return Model.load(start(recipe, Path(resume) if resume is not None else None, quiet) / "model.safetensors")
@@ -46,7 +46,7 @@ def train(
 def start(recipe: Recipe, resume: Path | None = None, quiet: bool = False) -> Path:
     """Run a recipe, in several processes if it says so; returns the run's folder."""
     from striate.train.fit import fit
-    from striate.train.run import read_recipe
+    from striate.train.recipe_files import read_recipe
 
     if resume is not None:
         if not resume.is_dir():
@@ -61,7 +61,7 @@ def start(recipe: Recipe, resume: Path | None = None, quiet: bool = False) -> Pa
 
 def in_processes(recipe: Recipe, resume: Path | None, quiet: bool) -> Path:
     """Start `torchrun` on this machine with one process a device, each of which runs the same recipe."""
-    from striate.train.run import recipe_yaml
+    from striate.train.recipe_files import recipe_yaml
 
     with tempfile.TemporaryDirectory() as folder:
         config, answer = Path(folder) / "recipe.yaml", Path(folder) / "run"

@@ -22,6 +22,7 @@ from striate.data.loaders import Split
 from striate.data.seeds import seed_of
 from striate.errors import UsageError
 from striate.explain.attacks.gradient import pgd
+from striate.inference.predictor import Predictor
 
 if TYPE_CHECKING:
     from striate.train.loop import Trainer
@@ -53,9 +54,9 @@ def attacked(trainer: Trainer, images: Tensor, targets: Tensor) -> Tensor:
 
     The attack looks at the network as it trains, but for dropout, and leaves no trace.
     """
-    place, recipe = trainer.place, trainer.recipe
-    seed = seed_of(recipe.seed, "adversarial", place.epoch, place.batch, trainer.accelerator.process_index)
-    epsilon = recipe.adversarial * min(1.0, (place.step + 1) / max(1.0, RAMP * trainer.schedule.steps))
+    state, recipe = trainer.state, trainer.recipe
+    seed = seed_of(recipe.seed, "adversarial", state.epoch, state.batch, trainer.accelerator.process_index)
+    epsilon = recipe.adversarial * min(1.0, (state.step + 1) / max(1.0, RAMP * trainer.schedule.steps))
     step = FAST_STEP * epsilon if recipe.adversarial_steps == 1 else None
     with as_it_trains(trainer.model):
         return attack(trainer, trainer.model, images, targets, epsilon, recipe.adversarial_steps, step, seed)
@@ -115,14 +116,19 @@ def as_it_trains(model: nn.Module) -> Iterator[None]:
 
 def under_attack(trainer: Trainer, model: nn.Module, data: Split, batch: int) -> dict[str, float]:
     """The task's best metric on up to 1,000 pictures of a split under PGD, by its name with `adversarial_` before."""
-    metrics = trainer.task.metrics()
+    metrics, task, accelerator = trainer.task.metrics(), trainer.task, trainer.accelerator
     model.eval()
+
+    def engine(images: Tensor) -> Any:
+        with accelerator.autocast():
+            return model(trainer.normalize(images))
+
+    predictor = Predictor(engine, task, data.preprocess, accelerator.device)
     for number, part in enumerate(data.eval_batches(batch, every=-(-len(data) // JUDGED))):
-        targets = part.targets.to(trainer.accelerator.device)
+        targets = part.targets.to(accelerator.device)
         seed = seed_of(trainer.recipe.seed, "under attack", number)
         images = trainer.to_device(part.images)
         images = attack(trainer, model, images, targets, trainer.recipe.adversarial, JUDGED_STEPS, None, seed)
-        with torch.inference_mode(), trainer.accelerator.autocast():
-            outputs = model(images)
-        metrics.update(trainer.task.settle(outputs, part.sizes, data.preprocess), data.targets[part.indices])
+        pixels = (images - trainer.normalize.shift) / trainer.normalize.scale
+        metrics.update(predictor.predict(pixels, part.sizes), task.collate(part.references))
     return {f"adversarial_{metrics.best}": metrics.compute()[metrics.best]}

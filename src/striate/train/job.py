@@ -1,63 +1,138 @@
-"""A run with nothing left to decide: data opened, recipe settled, network and optimiser made."""
+"""Training on a data set: what an epoch of it is."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from striate.backbones import MODELS
 from striate.config import ModelCard, Preprocess, Recipe
-from striate.data import Dataset, open_dataset
+from striate.data import Dataset
 from striate.data.loaders import Split
-from striate.data.statistics import fingerprint
+from striate.data.samplers import Sampler
 from striate.data.transforms import Normalize
-from striate.device import keep_freed_memory, pick_device, pick_precision
-from striate.errors import DataError, UsageError
-from striate.files import write_atomic
-from striate.tasks import Task, check_name, create_task
-from striate.train.adversarial import refuse_adversarial
-from striate.train.checkpoints import load_checkpoint, save_checkpoint
-from striate.train.loop import Trainer
-from striate.train.neighbours import learn_neighbours, neighbours_of
+from striate.inference.evaluate import EvalOutputs, collect_outputs, eval_batch_size
+from striate.inference.predictor import Predictor
+from striate.model_file import write_model
+from striate.tasks import Metrics, Task
+from striate.tasks.step import SHIPPED
+from striate.train.adversarial import under_attack
+from striate.train.loop import Trainer, TrainState, across_processes, train_epoch
+from striate.train.neighbours import neighbours_of
 from striate.train.optimizers import make_optimizer
-from striate.train.recipes import resolve
-from striate.train.run import make_recipe, read_recipe, recipe_yaml, run_folder
+from striate.train.run import Run
 from striate.train.schedules import Schedule
-from striate.train.transfer import Learnt, learn_head, rate_scales, settle, settle_places
+from striate.train.transfer import FittedHead, rate_scales
 
 
 @dataclass
 class Job:
-    """A run with nothing left to decide."""
+    """A training on a data set with nothing left to decide: a `Training` that a `Run` goes on with."""
 
-    run: Path
+    run: Run
     dataset: Dataset
     task: Task
     recipe: Recipe
     preprocess: Preprocess
     trainer: Trainer
-    train: Split
+    train_split: Split
     val: Split
-    draw_weights: Tensor | None  # float [N]: how often each training picture is drawn, if not equally
+    sampler: Sampler
     fingerprint: str
-    notes: list[str] = field(default_factory=list)
-    quiet: bool = False
-    head: Learnt | None = None  # fitted to features of public weights, before the first epoch
+    head: FittedHead | None = None
+    values: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+
+    @property
+    def state(self) -> TrainState:
+        return self.trainer.state
+
+    @property
+    def lr(self) -> float:
+        return self.trainer.lr
 
     @property
     def leads(self) -> bool:
         """This process writes and speaks."""
         return self.trainer.accelerator.is_main_process
+
+    @property
+    def eval_batch(self) -> int:
+        return max(int(self.recipe.batch), eval_batch_size(self.preprocess.size))
+
+    def train(self, after_step: Callable[[], None]) -> None:
+        if self.recipe.transfer != "features":
+            train_epoch(self.trainer, self.train_split, self.sampler, after_step)
+        elif self.head is not None:  # else its weights come from a checkpoint
+            self.state.loss_sum, self.state.batch = self.head.loss, 1  # that of cross-validation
+
+    def evaluate(self) -> dict[str, float]:
+        """Validation: metrics of all processes together, the mean losses."""
+        trainer, state = self.trainer, self.state
+        trainer.averaged.eval()
+        metrics, found = self.evaluated(self.val, trainer.averaged, alone=False)
+        self.values = metrics.compute()
+        if self.recipe.adversarial:
+            self.values |= under_attack(trainer, trainer.averaged, self.val, self.eval_batch)
+        fitted = {}
+        if self.recipe.transfer == "features":
+            seconds = self.head.seconds if self.head is not None else 1.0
+            fitted = {"images_per_second": len(self.train_split) / seconds, "seconds": seconds}
+        return {
+            "train_loss": across_processes(trainer.accelerator, state.loss_sum) / max(state.batch, 1),
+            **({} if found.loss is None else {"val_loss": found.loss}),
+            **{f"val_{name}": value for name, value in self.values.items()},
+            **fitted,
+        }
+
+    def evaluated(self, data: Split, model: nn.Module, *, alone: bool) -> tuple[Metrics, EvalOutputs]:
+        """Metrics of a split. Every process takes its share and all get the whole; `alone`, this one does it all while
+        the others wait, in full precision, so that the report says what `evaluate` will."""
+        trainer, accelerator = self.trainer, self.trainer.accelerator
+
+        def engine(images: Tensor) -> Any:
+            if alone:
+                return model(trainer.to_device(images))
+            with accelerator.autocast():
+                return model(trainer.to_device(images))
+
+        predictor = Predictor(engine, self.task, self.preprocess, accelerator.device)
+        rank, world = (0, 1) if alone else (accelerator.process_index, accelerator.num_processes)
+        metrics = self.task.metrics()
+        found = collect_outputs(
+            predictor, data, metrics, self.eval_batch, rank=rank, world=world, loss=None if alone else self.task.loss
+        )
+        if world == 1:
+            return metrics, found
+        shares: list[Any] = [None] * world
+        torch.distributed.all_gather_object(shares, (metrics, found))
+        return merged(self.task.metrics(), shares)
+
+    def epoch_ended(self, better: bool) -> None:
+        self.trainer.schedule.epoch_ended(better)
+
+    def keep(self) -> None:
+        write_model(self.run.folder / "model.safetensors", self.trainer.averaged.state_dict(), self.card(self.values))
+
+    def checkpoint(self) -> dict[str, Any]:
+        return {
+            "trainer": self.trainer.state_dict(),
+            "preprocess": self.preprocess.model_dump(mode="json"),
+            "task": self.task.arguments,
+            "neighbours": neighbours_of(self.trainer.model),
+            "fingerprint": self.fingerprint,
+            "torch": str(torch.__version__),
+        }
+
+    def warnings(self) -> list[str]:
+        return [*self.train_split.skipped, *self.val.skipped]
 
     def card(self, metrics: dict[str, float]) -> ModelCard:
         return ModelCard(
@@ -74,6 +149,15 @@ class Job:
         )
 
 
+def merged(whole: Metrics, shares: Sequence[tuple[Metrics, EvalOutputs]]) -> tuple[Metrics, EvalOutputs]:
+    """What several processes found as one: their pictures one process after another, the mean of their losses."""
+    for metrics, _ in shares:
+        whole.merge(metrics)
+    indices = [index for _, found in shares for index in found.indices]
+    losses = [found.loss * len(found.indices) for _, found in shares if found.loss is not None]
+    return whole, EvalOutputs(indices, sum(losses) / max(1, len(indices)) if losses else None)
+
+
 def model_arguments(recipe: Recipe, preprocess: Preprocess, neighbours: dict[str, Any] | None = None) -> dict[str, Any]:
     arguments: dict[str, Any] = {"dropout": recipe.dropout, "image_size": list(preprocess.size)}
     if neighbours is not None:
@@ -82,167 +166,52 @@ def model_arguments(recipe: Recipe, preprocess: Preprocess, neighbours: dict[str
     return arguments | ({"linear_head": True} if new_head and recipe.transfer != "none" else {})
 
 
-def prepare(recipe: Recipe, resume: Path | None = None, quiet: bool = False, write: bool = True) -> Job:
-    """Everything up to the first step; writes the run folder's recipe and a first checkpoint, if asked to `write`."""
-    state = None
-    if resume is not None:
-        state = load_checkpoint(resume)
-        recipe = make_recipe(read_recipe(resume / "recipe.yaml"), f"{resume / 'recipe.yaml'}:")
-    if recipe.task != "auto":
-        check_name(recipe.task)
-    dataset = open_dataset(
-        recipe.data, val_fraction=recipe.val_fraction, seed=recipe.seed, task=recipe.task, download=recipe.download
-    )
-    for needed in ("train", "val"):
-        if needed not in dataset.splits:
-            raise DataError(
-                f"{dataset.source}: there is no {needed} split to train with (found {', '.join(dataset.splits)})"
-            )
-    if recipe.limit:
-        dataset.splits["train"] = limited(dataset.splits["train"], recipe.limit)
-    mark = fingerprint(dataset)
-    if state is not None and state["fingerprint"] != mark:
-        raise DataError(
-            f"{dataset.source}: the data changed since the run began, so it cannot be resumed exactly. Train anew"
-        )
-    if recipe.head == "neighbours" and (not recipe.weights or recipe.transfer in ("none", "finetune")):
-        raise UsageError("head neighbours looks pictures up by their features: it needs weights and transfer features")
-    accelerator = make_accelerator(recipe)
-    asked = recipe
-    known = state["task"] if state is not None else dataset.task_arguments
-    task = create_task(dataset.task, classes=dataset.classes, **known)
-    if state is None:
-        recipe, preprocess, notes = resolve(recipe, dataset, task, accelerator.device)
-        task.fit_to_data(recipe.model, dataset.splits["train"], preprocess)
-        notes = [
-            f"{dataset.format} data for task {dataset.task}: {len(dataset.classes)} classes",
-            *dataset.notes,
-            *notes,
-        ]
-    else:
-        preprocess, notes = Preprocess.model_validate(state["preprocess"]), []
-    torch.set_num_threads(int(recipe.threads))  # recorded in the recipe: another number, another rounding
-    if recipe.deterministic:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.manual_seed(recipe.seed)
-    weights = {"weights": recipe.weights, "accept_license": recipe.accept_license} if state is None else {}
-    remembered = state["neighbours"] if state is not None else None
-    arguments = model_arguments(recipe, preprocess, remembered)
-    model = task.build(recipe.model, preprocess.channels, **weights, **arguments)
-    head = None
-    if recipe.weights and recipe.transfer != "none" and state is None and task.spatial:
-        recipe, note = settle_places(recipe, asked, len(dataset.splits["train"]))
-        notes.append(note)
-    elif recipe.weights and recipe.transfer != "none" and state is None:
-        plain = make_split(dataset, "train", task, recipe.model_copy(update={"augment": None}), preprocess)
-        learn = learn_neighbours if recipe.head == "neighbours" else learn_head
-        head = learn(model, task, plain, accelerator.device, recipe.seed)
-        recipe, note = settle(recipe, asked, head, task.class_counts(plain.targets), task.metrics().best)
-        notes.append(note)
-    refuse_adversarial(recipe, model)
-    if recipe.adversarial:
-        passes = recipe.adversarial_steps + 1
-        notes.append(f"adversarial: {passes} passes a step instead of one, and an attack after each epoch")
-    train = make_split(dataset, "train", task, recipe, preprocess)
-    val = make_split(dataset, "val", task, recipe, preprocess)
-    draw_weights = task.sample_weights(train.targets) if recipe.sampling == "balanced" else None
-    trainer = make_trainer(task, recipe, model, preprocess, accelerator, train)
-    run = resume if resume is not None else agreed_folder(recipe, task.name, accelerator)
-    job = Job(run, dataset, task, recipe, preprocess, trainer, train, val, draw_weights, mark, notes, quiet, head)
-    if state is not None:
-        trainer.load_state_dict(state["trainer"])
-        if job.leads:
-            for left_by_a_kill in run.rglob("*.part"):
-                left_by_a_kill.unlink()
-    elif job.leads and write:
-        write_atomic(run / "recipe.yaml", recipe_yaml(absolute(recipe)))
-        save(job)
-    accelerator.wait_for_everyone()
-    return job
-
-
-def agreed_folder(recipe: Recipe, task: str, accelerator: Accelerator) -> Path:
-    """The run's folder, chosen by the leading process for all: the others would find it taken."""
-    answer: list[Any] = [None]
-    if accelerator.is_main_process:
-        try:
-            answer = [run_folder(recipe, task)]
-        except UsageError as error:
-            answer = [error]
-    broadcast_object_list(answer)
-    if isinstance(answer[0], UsageError):
-        raise answer[0]
-    return answer[0]
-
-
-def limited(samples: list[Any], most: int) -> list[Any]:
-    """At most so many, spread evenly, so that classes in a row all stay."""
-    step = max(1.0, len(samples) / most)
-    return [samples[int(number * step)] for number in range(min(most, len(samples)))]
-
-
-def absolute(recipe: Recipe) -> Recipe:
-    """With paths that hold from any folder, so that a run can be resumed from anywhere."""
-    update = {
-        key: str(Path(value).resolve())
-        for key in ("data", "weights")
-        if (value := getattr(recipe, key)) and Path(value).exists()
-    }
-    return recipe.model_copy(update=update)
-
-
-def make_accelerator(recipe: Recipe) -> Accelerator:
-    device = pick_device(recipe.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    precision = pick_precision(recipe.precision, device)
-    AcceleratorState._reset_state()  # a process may train several times, each with its own precision
-    return Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="no" if precision == "fp32" else precision,
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
-
-
 def make_split(dataset: Dataset, name: str, task: Task, recipe: Recipe, preprocess: Preprocess) -> Split:
-    samples = dataset.splits[name]
     return Split(
-        samples,
-        task.collate([sample.target for sample in samples]),
+        dataset.splits[name],
+        task.collate,
         preprocess,
         augment=recipe.augment if name == "train" else None,  # type: ignore[arg-type]
         cache=recipe.cache,
         workers=int(recipe.workers),
         seed=recipe.seed,
-        collate=task.collate if task.spatial else None,
         pairs=task.pairs,
+        target_transform=task.target_transform,
     )
 
 
 def make_trainer(
-    task: Task, recipe: Recipe, model: torch.nn.Module, preprocess: Preprocess, accelerator: Accelerator, train: Split
+    task: Task, recipe: Recipe, model: nn.Module, preprocess: Preprocess, accelerator: Accelerator, train: Split
 ) -> Trainer:
+    """The task's step with its networks on the device, an optimiser for each, a schedule for all."""
     device = accelerator.device
-    model = model.to(device)
-    if recipe.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if accelerator.num_processes > 1 and device.type == "cuda":
-        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    assert recipe.lr is not None  # resolved
-    assert recipe.weight_decay is not None
-    scales = None
-    if recipe.transfer == "finetune":
-        scales = rate_scales(model, recipe.layer_decay, recipe.frozen_stages)
-    optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.momentum, recipe.weight_decay, scales)
-    ema = averaged(model, recipe.ema) if recipe.ema else None
-    net = accelerator.prepare_model(torch.compile(model) if recipe.compile is True else model)  # type: ignore[arg-type]
     class_weights = None
     if recipe.class_weights == "balanced":
-        counts = task.class_counts(train.targets)
+        counts = task.class_counts(train.raw_targets)
         class_weights = (counts.sum() / (len(counts) * counts.clamp(min=1))).to(device)
-    batches = (
-        math.ceil(len(train) / int(recipe.batch)) if len(train) < int(recipe.batch) else len(train) // int(recipe.batch)
-    )
+    step = task.step(model, recipe, class_weights)
+    assert recipe.lr is not None  # resolved
+    assert recipe.weight_decay is not None
+    nets: dict[str, nn.Module] = {}
+    ema = None
+    for name, network in step.networks.items():
+        network = network.to(device)
+        if recipe.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if accelerator.num_processes > 1 and device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        scales = None
+        if recipe.transfer == "finetune" and name == SHIPPED:
+            scales = rate_scales(network, recipe.layer_decay, recipe.frozen_stages)
+        optimizer = make_optimizer(network, recipe.optimizer, recipe.lr, recipe.momentum, recipe.weight_decay, scales)
+        if recipe.ema and name == SHIPPED:
+            ema = averaged(network, recipe.ema)
+        step.networks[name] = network
+        nets[name] = accelerator.prepare_model(torch.compile(network) if recipe.compile is True else network)  # type: ignore[arg-type]
+        # Accelerate's wrapper is for scaled fp16 gradients, and takes 0.2 ms a step
+        step.optimizers[name] = optimizer if accelerator.scaler is None else accelerator.prepare_optimizer(optimizer)
+    whole, batch = len(train), int(recipe.batch)
+    batches = math.ceil(whole / batch) if whole < batch else whole // batch
     steps_per_epoch = math.ceil(batches / recipe.accumulate)
     schedule = Schedule(
         recipe.schedule,
@@ -252,22 +221,10 @@ def make_trainer(
         recipe.step_epochs,
         recipe.step_gamma,
     )
-    return Trainer(
-        task=task,
-        recipe=recipe,
-        model=model,
-        net=net,
-        normalize=Normalize(preprocess).to(device),
-        # Accelerate's wrapper is for scaled fp16 gradients, and takes 0.2 ms a step
-        optimizer=optimizer if accelerator.scaler is None else accelerator.prepare_optimizer(optimizer),
-        schedule=schedule,
-        accelerator=accelerator,
-        ema=ema,
-        class_weights=class_weights,
-    )
+    return Trainer(task, recipe, step, nets, Normalize(preprocess).to(device), schedule, accelerator, ema)
 
 
-def averaged(model: torch.nn.Module, decay: float) -> AveragedModel:
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of weights and batch-norm statistics; young averages forget faster."""
 
     @torch.no_grad()
@@ -279,16 +236,3 @@ def averaged(model: torch.nn.Module, decay: float) -> AveragedModel:
             torch._foreach_copy_(kept, new)
 
     return AveragedModel(model, multi_avg_fn=average, use_buffers=True)  # type: ignore[arg-type]
-
-
-def save(job: Job) -> None:
-    """The checkpoint for resume."""
-    state = {
-        "trainer": job.trainer.state_dict(),
-        "preprocess": job.preprocess.model_dump(mode="json"),
-        "task": job.task.arguments,
-        "neighbours": neighbours_of(job.trainer.model),
-        "fingerprint": job.fingerprint,
-        "torch": str(torch.__version__),
-    }
-    save_checkpoint(job.run, state)

@@ -11,8 +11,9 @@ import torch
 from striate.config import Recipe
 from striate.errors import StriateError
 from striate.files import write_atomic
-from striate.train.job import Job, prepare
+from striate.train.job import Job
 from striate.train.loop import train_step
+from striate.train.prepare import prepare
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def find_rate(recipe: Recipe, lowest: float = 1e-6, highest: float = 10.0, steps
     rates: list[float] = []
     losses: list[float] = []
     mean, best = 0.0, math.inf
-    trainer.net.train()
+    for net in trainer.nets.values():
+        net.train()
     for step, batch in enumerate(endless(job)):
         if step == steps:
             break
@@ -70,18 +72,18 @@ def find_rate(recipe: Recipe, lowest: float = 1e-6, highest: float = 10.0, steps
         best = min(best, smooth)
         if smooth > 4 * best:
             break
-    return RateTest(rates, losses, suggest(rates, losses))
+    return RateTest(rates, losses, steepest_rate(rates, losses))
 
 
 def endless(job: Job):
     """Batches of one epoch after another."""
     epoch = 0
     while True:
-        yield from job.train.batches(int(job.recipe.batch), epoch=epoch)
+        yield from job.train_split.batches(job.sampler, epoch=epoch)
         epoch += 1
 
 
-def suggest(rates: list[float], losses: list[float]) -> float:
+def steepest_rate(rates: list[float], losses: list[float]) -> float:
     """A third of the rate at which the loss was lowest, but not below where it fell most steeply.
 
     Raises:

@@ -16,19 +16,19 @@ from striate.data.loaders import Split
 from striate.data.seeds import seed_of
 from striate.layers.neighbours import NearestNeighbours
 from striate.tasks import Task
-from striate.train.transfer import Learnt, features_for, judges
+from striate.train.transfer import FittedHead, features_for, objectives, targets_of
 
 CHOICES = (1, 3, 5, 10, 20, 50)  # of k
 JUDGED = 4096  # pictures at most by which k is chosen
 
 
-def learn_neighbours(model: Any, task: Task, data: Split, device: torch.device, seed: int) -> Learnt:
+def learn_neighbours(model: Any, task: Task, data: Split, device: torch.device, seed: int) -> FittedHead:
     """Put the training pictures' own features into the model, as the memory of a k-NN classifier."""
     begin = time.perf_counter()
     features, indices = features_for(model, data, device)
-    targets = data.targets[indices]
-    shares = task.dense(targets)
-    loss, score = judges(task)
+    targets = targets_of(task, data, indices)
+    shares = task.soft_targets(targets)
+    loss, score = objectives(task)
 
     def head(k: int) -> NearestNeighbours:
         made = NearestNeighbours(len(features), features.shape[1], shares.shape[1], k, task.independent)
@@ -44,7 +44,7 @@ def learn_neighbours(model: Any, task: Task, data: Split, device: torch.device, 
     best_loss, best_score, k = min(tried)
     model.give_head("neighbours", head(k).to(device))
     what = "the nearest neighbour" if k == 1 else f"the {k} nearest neighbours"
-    return Learnt(what, best_loss, best_score, time.perf_counter() - begin)
+    return FittedHead(what, best_loss, best_score, time.perf_counter() - begin)
 
 
 def without_themselves(features: Tensor, some: Tensor) -> Tensor:

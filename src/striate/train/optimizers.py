@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from striate.layers.penalties import is_weight
 
 # name -> factory(parameter groups, lr, momentum, fused)
 OPTIMIZERS: dict[str, Callable[[Iterable[dict], float, float, bool], torch.optim.Optimizer]] = {
@@ -38,11 +40,6 @@ def default_lr(optimizer: str, batch: int) -> float:
     return DEFAULT_LR[optimizer] * (ratio**0.5 if optimizer in ADAPTIVE else ratio)
 
 
-def is_weight(parameter: Tensor) -> bool:
-    """A convolution's or linear layer's weight; not a bias, a norm or a scale of each channel, [C] or [C, 1, 1]."""
-    return parameter.ndim > 1 and parameter.numel() > len(parameter)
-
-
 def make_optimizer(
     module: nn.Module,
     name: str,
@@ -66,11 +63,3 @@ def make_optimizer(
         for (scale, decayed), members in groups.items()
     ]
     return OPTIMIZERS[name](settings, lr, momentum, True)
-
-
-def l1_norm(module: nn.Module) -> Tensor:
-    """Sum of absolute weights (not biases or norms), whose gradient drives weights to zero (lecture A10)."""
-    weights: list[Tensor] = [
-        parameter for parameter in module.parameters() if parameter.requires_grad and is_weight(parameter)
-    ]
-    return torch.stack(torch._foreach_norm(weights, 1)).sum()

@@ -19,6 +19,7 @@ from striate.data.transforms import eval_transform
 from striate.device import can_compile, has_native_bf16, pick_precision
 from striate.errors import ImageError, UsageError
 from striate.tasks import Task
+from striate.tasks.task import FEATURES, OPTIONS
 from striate.train.optimizers import DEFAULT_WEIGHT_DECAY, default_lr
 
 FEW_EPOCHS = 10  # too few for strong augmentation to pay
@@ -157,6 +158,35 @@ def resolve(recipe: Recipe, dataset: Dataset, task: Task, device: torch.device) 
         why = "the weights' own" if architecture else "chosen for the size of the pictures and this machine"
         notes.append(f"model: {model} ({why}; --model for another)")
     return recipe.model_copy(update=chosen), preprocess, notes
+
+
+SPATIAL_ONLY, LABELS_ONLY = ("shift", "mosaic", "multi_scale"), ("policy", "crop", "erase")  # of Augment
+
+
+def refuse_unsupported(recipe: Recipe, task: Task) -> None:
+    """Nothing that a task would ignore is taken.
+
+    Raises:
+        UsageError: an option that this task does not support.
+    """
+
+    def refuse(what: str, instead: str) -> None:
+        raise UsageError(f"task {task.name} does not support {what.replace('_', ' ')}; {instead}")
+
+    supported = ", ".join(name.replace("_", " ") for name in OPTIONS if name in task.supports) or "none of its kind"
+    for name, off in OPTIONS.items():
+        if name not in task.supports and getattr(recipe, name) != off:
+            refuse(name, task.hints.get(name, f"it does support: {supported}"))
+    if FEATURES not in task.supports and recipe.transfer == "features":
+        refuse("transfer features, which fits a linear head on whole pictures", "use --transfer finetune")
+    if FEATURES not in task.supports and recipe.head == "neighbours":
+        refuse("head neighbours", "leave --head linear")
+    if isinstance(recipe.augment, Augment):
+        plain = Augment()
+        for name in LABELS_ONLY if task.spatial else SPATIAL_ONLY:
+            if getattr(recipe.augment, name) != getattr(plain, name):
+                why = "its targets move with the picture" if task.spatial else "its targets are not places"
+                refuse(f"augment.{name}", why)
 
 
 def with_suggestions(recipe: Recipe, suggested: dict[str, Any]) -> tuple[Recipe, dict[str, Any]]:

@@ -13,7 +13,7 @@ import torch
 from striate.report import write_report
 from striate.tasks import Metrics
 from striate.tasks.section import Section
-from striate.train.run import recipe_yaml
+from striate.train.recipe_files import recipe_yaml
 
 if TYPE_CHECKING:
     from striate.train.job import Job
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 def write_run_report(job: Job, judged: str, metrics: Metrics, sections: list[Section], skipped: list[str]) -> None:
     """report.html and report.json of a run, judged on the split of that name."""
-    place, recipe = job.trainer.place, job.recipe
+    state, recipe, run = job.state, job.recipe, job.run
     splits = job.dataset.splits
-    seconds = sum(row["seconds"] for row in place.history)
+    seconds = sum(row["seconds"] for row in state.history)
     parameters = sum(parameter.numel() for parameter in job.trainer.model.parameters())
     facts = {
         "Data": f"{recipe.data} ({job.dataset.format})",
@@ -32,13 +32,13 @@ def write_run_report(job: Job, judged: str, metrics: Metrics, sections: list[Sec
         "Network": f"{recipe.model}, {parameters:,} parameters",
         "Input": "×".join(map(str, (job.preprocess.channels, *job.preprocess.size))) + f", fit by {job.preprocess.fit}",
         "Judged on": f"the {judged} split",
-        "Training": f"{len(place.history)} epochs, {seconds:,.0f} s; best epoch {place.best_epoch}",
+        "Training": f"{len(state.history)} epochs, {seconds:,.0f} s; best epoch {state.best_epoch}",
         "Machine": f"{device_name(job.trainer.accelerator.device)}, torch {torch.__version__}, {recipe.precision}"
         f"{', compiled' if recipe.compile is True else ''}",
         "Striate": version("striate"),
         "Data fingerprint": job.fingerprint[:16],
     }
-    notes = list(job.notes or job.dataset.notes)
+    notes = list(run.notes or job.dataset.notes)
     if judged == "val":
         notes.append(
             "These numbers are from the validation split, which also chose the best epoch: expect slightly less on "
@@ -46,18 +46,19 @@ def write_run_report(job: Job, judged: str, metrics: Metrics, sections: list[Sec
         )
     if skipped:
         notes.append(f"{len(skipped)} pictures could not be read and were left out, the first: {skipped[0]}")
-    model = job.run / "model.safetensors"
+    model = run.folder / "model.safetensors"
+    same = shlex.quote(str(run.folder / "recipe.yaml"))
     commands = [
-        f"striate train {shlex.quote(recipe.data)} --config {shlex.quote(str(job.run / 'recipe.yaml'))} --name again",
+        f"striate train {shlex.quote(recipe.data)} --config {same} --name again",
         f"striate evaluate {shlex.quote(str(model))} {shlex.quote(recipe.data)}",
         f"striate predict {shlex.quote(str(model))} PICTURES",
     ]
     write_report(
-        job.run,
-        title=f"{job.run.name}: {job.task.name}",
+        run.folder,
+        title=f"{run.folder.name}: {job.task.name}",
         facts=facts,
         sections=sections,
-        history=place.history,
+        history=state.history,
         full={"split": judged, **metrics.full(recipe.seed), "skipped": skipped},
         recipe_yaml=recipe_yaml(recipe),
         commands=commands,

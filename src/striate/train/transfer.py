@@ -27,7 +27,7 @@ from striate.data.sample import Sample
 from striate.data.seeds import seed_of
 from striate.data.transforms import Normalize
 from striate.download import cache_folder
-from striate.errors import StriateError, UsageError
+from striate.errors import StriateError
 from striate.files import write_atomic
 from striate.tasks import Task
 from striate.train.optimizers import DEFAULT_WEIGHT_DECAY, default_lr
@@ -43,7 +43,7 @@ FINETUNE_EPOCHS = 20
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-class Head(NamedTuple):
+class LinearHead(NamedTuple):
     """A fitted linear layer: weight [K, F], bias [K]; the L2 chosen, and how well it did on pictures held out."""
 
     weight: Tensor
@@ -53,7 +53,7 @@ class Head(NamedTuple):
     score: float
 
 
-class Learnt(NamedTuple):
+class FittedHead(NamedTuple):
     """What was put on top of the features, and how well it did on pictures held out from it."""
 
     what: str
@@ -133,17 +133,18 @@ def features_of(body: nn.Module, data: Split, device: torch.device) -> tuple[Ten
 # ---- the head ----
 
 
-def learn_head(model: Any, task: Task, data: Split, device: torch.device, seed: int) -> Learnt:
+def learn_head(model: Any, task: Task, data: Split, device: torch.device, seed: int) -> FittedHead:
     """Fit the model's linear classifier to its own features of these pictures, and put it in."""
     begin = time.perf_counter()
     features, indices = features_for(model, data, device)
-    loss, score = judges(task)
+    targets = targets_of(task, data, indices)
+    loss, score = objectives(task)
     classifier = model.get_submodule(model.last_layer)
-    head = fit_head(features.clone(), data.targets[indices], classifier.out_features, loss, score, seed)
+    head = fit_head(features.clone(), targets, classifier.out_features, loss, score, seed)
     with torch.no_grad():
         classifier.weight.copy_(head.weight)
         classifier.bias.copy_(head.bias)
-    return Learnt("a linear head", head.loss, head.score, time.perf_counter() - begin)
+    return FittedHead("a linear head", head.loss, head.score, time.perf_counter() - begin)
 
 
 def features_for(model: Any, data: Split, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -152,7 +153,12 @@ def features_for(model: Any, data: Split, device: torch.device) -> tuple[Tensor,
     return cached_features(model, data.samples, data.preprocess, lambda body: features_of(body, data, device))
 
 
-def judges(task: Task) -> tuple[Loss, Loss]:
+def targets_of(task: Task, data: Split, indices: Tensor) -> Tensor:
+    """The targets of these samples, as the task collates them."""
+    return task.collate([data.raw_targets[index] for index in indices.tolist()])
+
+
+def objectives(task: Task) -> tuple[Loss, Loss]:
     """The task's loss, and what it calls best, as functions of outputs and targets."""
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -166,7 +172,7 @@ def judges(task: Task) -> tuple[Loss, Loss]:
     return loss, score
 
 
-def fit_head(features: Tensor, targets: Tensor, outputs: int, loss: Loss, score: Loss, seed: int) -> Head:
+def fit_head(features: Tensor, targets: Tensor, outputs: int, loss: Loss, score: Loss, seed: int) -> LinearHead:
     """The linear layer with the least loss, its L2 chosen by cross-validation.
 
     Args:
@@ -189,7 +195,7 @@ def fit_head(features: Tensor, targets: Tensor, outputs: int, loss: Loss, score:
         tried.append((sum(losses) / len(losses), sum(scores) / len(scores), strength))
     best_loss, best_score, strength = min(tried)
     weight, bias = fit_linear(features, targets, outputs, loss, strength)
-    return Head(weight, bias, strength, best_loss, best_score)
+    return LinearHead(weight, bias, strength, best_loss, best_score)
 
 
 def fit_linear(features: Tensor, targets: Tensor, outputs: int, loss: Loss, strength: float) -> tuple[Tensor, Tensor]:
@@ -234,7 +240,7 @@ def choose(counts: Tensor, score: float, best: str) -> tuple[str, str]:
     )
 
 
-def settle(recipe: Recipe, asked: Recipe, head: Learnt, counts: Tensor, best: str) -> tuple[Recipe, str]:
+def resolve_transfer(recipe: Recipe, asked: Recipe, head: FittedHead, counts: Tensor, best: str) -> tuple[Recipe, str]:
     """The recipe with `transfer` decided and what follows from it where the user did not say, and the reason."""
     if recipe.transfer != "auto":
         how, why = recipe.transfer, "as asked"
@@ -261,14 +267,8 @@ def settle(recipe: Recipe, asked: Recipe, head: Learnt, counts: Tensor, best: st
     return recipe.model_copy(update=update), told
 
 
-def settle_places(recipe: Recipe, asked: Recipe, count: int) -> tuple[Recipe, str]:
-    """As `settle`, for a task that no linear layer on pooled features can do: the body moves, slowly.
-
-    Raises:
-        UsageError: features alone were asked for.
-    """
-    if recipe.transfer == "features":
-        raise UsageError("transfer features fits labels of whole pictures; places need --transfer finetune")
+def finetune_all(recipe: Recipe, asked: Recipe, count: int) -> tuple[Recipe, str]:
+    """As `resolve_transfer`, for a task that no linear layer on pooled features can do: the body moves, slowly."""
     update: dict[str, Any] = {"transfer": "finetune"}
     if asked.freeze_bn == "auto":
         update["freeze_bn"] = count <= BN_FROZEN_UP_TO

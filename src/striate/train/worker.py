@@ -8,7 +8,7 @@ from pathlib import Path
 
 from striate.errors import StriateError
 from striate.train.fit import fit
-from striate.train.run import make_recipe, read_recipe
+from striate.train.recipe_files import make_recipe, read_recipe
 
 
 def main() -> int:

@@ -8,8 +8,9 @@ import torch
 from striate.data import open_dataset
 from striate.data.inspect.check import check_dataset
 from striate.data.inspect.check_boxes import check_boxes, repeated
-from striate.data.sample import DIFFICULT, PLAIN, Dataset, Objects, Points, Sample
+from striate.data.sample import Dataset, Sample
 from striate.data.statistics import fingerprint
+from striate.data.targets import DIFFICULT, PLAIN, Objects, Points
 
 
 def test_each_fault_is_counted():

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 import striate
 from striate.config import Preprocess, Recipe
 from striate.data.sample import Sample
+from striate.data.targets import as_target
 from striate.errors import DataError, UsageError
 from striate.explain import explain
 from striate.explain.explanation import Request
@@ -220,7 +221,7 @@ def test_what_cannot_be_is_told_in_one_line(digits: list[Path]):
 
 
 def test_networks_without_a_loss_outside_training_are_refused():
-    task = SimpleNamespace(spatial=False, collate=torch.tensor, loss=lambda outputs, targets: {})
+    task = SimpleNamespace(target_transform=as_target, collate=torch.tensor, loss=lambda outputs, targets: {})
     preprocess = Preprocess(size=(8, 8), channels=1, mean=(0.0,), std=(1.0,))
     card = SimpleNamespace(preprocess=preprocess, architecture="two-stage")
     model: Any = SimpleNamespace(module=nn.Flatten(), task=task, card=card, device=torch.device("cpu"))

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from striate.config import Preprocess
+from striate.data.masks import rasterize
 from striate.data.shapes import draw_scene
 from striate.errors import DataError, ImageError
-from striate.explain.units.concept_masks import Scene, filled, fitted, open_scenes, read_indices
+from striate.explain.units.concept_masks import Scene, fitted, open_scenes, read_indices
 
 
 def write(path, values) -> None:
@@ -35,10 +36,10 @@ def test_polygons_are_what_pycocotools_fills():
     run_lengths = pytest.importorskip("pycocotools.mask")
     polygons = [[3.0, 2.0, 12.0, 4.0, 9.0, 14.0], [14.0, 14.0, 18.0, 14.0, 18.0, 18.0, 14.0, 18.0]]
     expected = run_lengths.decode(run_lengths.merge(run_lengths.frPyObjects(polygons, 20, 24)))
-    assert torch.equal(filled(polygons, (20, 24)), torch.from_numpy(expected).bool())
+    assert torch.equal(rasterize(polygons, (20, 24)), torch.from_numpy(expected).bool())
     runs = run_lengths.encode(np.asfortranarray(expected))
-    assert torch.equal(filled(runs, (20, 24)), torch.from_numpy(expected).bool())
-    assert not filled([[1.0, 1.0, 5.0, 5.0]], (20, 24)).any()
+    assert torch.equal(rasterize(runs, (20, 24)), torch.from_numpy(expected).bool())
+    assert not rasterize([[1.0, 1.0, 5.0, 5.0]], (20, 24)).any()
 
 
 def test_folders_of_pictures_and_masks_with_names(tmp_path):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from striate.config import Preprocess
+from striate.config import Preprocess, Recipe
 from striate.data.facts import Facts
-from striate.data.sample import Objects, Sample
+from striate.data.sample import Sample
+from striate.data.targets import Objects
 from striate.errors import UsageError
 from striate.inference.sources import Source
 from striate.tasks import create_task
 from striate.tasks.detect.outputs import collate_objects, learnable, stack_detections
 from striate.tasks.detect.task import DETECTORS, Detect, network_size, parsed
+from striate.train.recipes import refuse_unsupported
 
 CPU = torch.device("cpu")
 
@@ -58,7 +60,7 @@ def test_every_detector_learns_and_answers(name: str):
     assert losses["loss"].isfinite()
     network.eval()
     with torch.no_grad():
-        settled = task.settle(network(images), torch.tensor([[64, 64], [256, 128]]), preprocess)
+        settled = torch.stack(task.postprocess(network(images), torch.tensor([[64, 64], [256, 128]]), preprocess))
     assert settled.shape == (2, 100, 6)
     assert settled.isfinite().all()
     sizes = torch.tensor([[64, 64, 64, 64], [128, 256, 128, 256]])
@@ -66,10 +68,11 @@ def test_every_detector_learns_and_answers(name: str):
     assert (settled[..., :4] <= sizes[:, None]).all()
 
 
-def test_settle_gives_pixels_of_the_picture():
+def test_postprocess_gives_pixels_of_the_picture():
     """A picture of 100 × 200 is seen as 64 × 128 in 128 × 128, 32 rows down."""
     rows = stack_detections([torch.tensor([[64.0, 32, 128, 96]])], [torch.tensor([0.9])], [torch.tensor([1])], 5)
-    settled = Detect(("a", "b")).settle(Said(rows), torch.tensor([[100, 200]]), Preprocess(size=(128, 128), fit="pad"))
+    preprocess = Preprocess(size=(128, 128), fit="pad")
+    settled = torch.stack(Detect(("a", "b")).postprocess(Said(rows), torch.tensor([[100, 200]]), preprocess))
     assert settled[0, 0].tolist() == pytest.approx([100, 0, 200, 100, 0.9, 1])
     assert settled[0, 1].tolist() == [0, 0, 0, 0, 0, -1]
 
@@ -78,10 +81,10 @@ def test_thresholds_of_each_class_decide_what_is_shown():
     rows = stack_detections([torch.rand(3, 4)], [torch.tensor([0.9, 0.4, 0.35])], [torch.tensor([0, 0, 1])], 5)
     task = Detect(("a", "b"), thresholds=[0.5, 0.3])
     source = Source("x", torch.zeros(3, 8, 8, dtype=torch.uint8))
-    assert task.decode(rows, [source])[0].counts() == {"a": 1, "b": 1}
-    assert task.decode(rows, [source], threshold=0.38)[0].counts() == {"a": 2}
+    assert task.to_result(rows[0], source).counts() == {"a": 1, "b": 1}
+    assert task.to_result(rows[0], source, threshold=0.38).counts() == {"a": 2}
     with pytest.raises(UsageError, match=r"0\.\.1"):
-        task.decode(rows, [source], threshold=1.5)
+        task.to_result(rows[0], source, threshold=1.5)
 
 
 def test_calibration_finds_the_threshold_of_best_f1():
@@ -90,13 +93,15 @@ def test_calibration_finds_the_threshold_of_best_f1():
     boxes = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]])
     rows = stack_detections([boxes] * 4, [torch.tensor([0.8, 0.4])] * 4, [torch.tensor([0, 0])] * 4, 5)
     task = Detect(("a",))
-    task.calibrate(rows, truth)
+    metrics = task.metrics()
+    metrics.update(rows, truth)
+    task.calibrate(metrics)
     assert task.thresholds is not None
     assert 0.4 < task.thresholds[0] <= 0.8
 
 
 def test_rare_classes_are_drawn_more_often():
-    targets = collate_objects([Objects.of([[0, 0, 4, 4]], [0])] * 3 + [Objects.of([[0, 0, 4, 4]], [1]), None])
+    targets = [Objects.of([[0, 0, 4, 4]], [0])] * 3 + [Objects.of([[0, 0, 4, 4]], [1]), None]
     task = Detect(("a", "b"))
     assert task.class_counts(targets).tolist() == [3.0, 1.0]
     torch.testing.assert_close(task.sample_weights(targets), torch.tensor([1 / 3, 1 / 3, 1 / 3, 1, 1 / 3]))
@@ -105,9 +110,9 @@ def test_rare_classes_are_drawn_more_often():
 def test_what_boxes_cannot_do_is_said():
     task = create_task("detect", classes=("a",))
     with pytest.raises(UsageError, match="mosaic"):
-        task.dense(torch.zeros(1, 1, 7))
+        refuse_unsupported(Recipe(mixup=0.2), task)
     with pytest.raises(UsageError, match="label smoothing"):
-        task.loss(Said(torch.zeros(1, 1, 6)), torch.zeros(1, 1, 7), label_smoothing=0.1)
+        refuse_unsupported(Recipe(label_smoothing=0.1), task)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from striate.data.sample import CROWD, DIFFICULT, PLAIN
+from striate.data.targets import CROWD, DIFFICULT, PLAIN
 from striate.errors import DataError, StriateError, UsageError
 from striate.tasks.detect.average_precision import voc_ap
 from striate.tasks.detect.metrics import DetectionMetrics

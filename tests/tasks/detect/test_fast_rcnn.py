@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou, roi_pool
 
-from striate.data.sample import Objects
+from striate.data.targets import Objects
 from striate.errors import UsageError
 from striate.tasks.detect.fast_rcnn import FastRCNN
 from striate.tasks.detect.outputs import collate_objects

@@ -12,7 +12,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from striate.data.sample import CROWD, DIFFICULT, Objects
+from striate.data.targets import CROWD, DIFFICULT, Objects
 from striate.errors import DataError, UsageError
 from striate.tasks.detect.faster_rcnn import FasterRCNN, Regions, load_torchvision
 from striate.tasks.detect.outputs import Learnt, collate_objects

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import fcos_resnet50_fpn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from striate.data.sample import Objects
+from striate.data.targets import Objects
 from striate.errors import UsageError
 from striate.tasks.detect.fcos import FCOS
 from striate.tasks.detect.fpn import PyramidBackbone

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import box_iou
 
-from striate.data.sample import Objects
+from striate.data.targets import Objects
 from striate.errors import UsageError
 from striate.tasks.detect.outputs import collate_objects
 from striate.tasks.detect.rcnn import RCNN, hinge

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import box_iou, roi_pool
 
-from striate.data.sample import CROWD, DIFFICULT, Objects
+from striate.data.targets import CROWD, DIFFICULT, Objects
 from striate.tasks.detect.boxes import encode_boxes
 from striate.tasks.detect.outputs import Learnt, collate_objects
 from striate.tasks.detect.roi import Judged, Regions, judge, region_losses, sample_rois, stage_of

@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 
 from striate.backbones import create_model
 from striate.config import ModelCard, Preprocess
-from striate.data.sample import CROWD, Objects
+from striate.data.targets import CROWD, Objects
 from striate.errors import UsageError
 from striate.explain.score_map import draw_score_map, score_map, slide
 from striate.model import Model

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from striate.data.sample import CROWD, DIFFICULT, Objects
+from striate.data.targets import CROWD, DIFFICULT, Objects
 from striate.errors import UsageError
 from striate.tasks.detect.outputs import collate_objects
 from striate.tasks.detect.yolov1 import YOLOv1, YOLOv1Outputs, decode, encode

@@ -10,14 +10,15 @@ import torch
 from PIL import Image
 from scipy.spatial.distance import jensenshannon
 
-from striate.config import Preprocess
-from striate.data.geometry import fitting, moved
-from striate.data.sample import Points
+from striate.config import Preprocess, Recipe
+from striate.data.geometry import preprocess_affine
+from striate.data.targets import Points
 from striate.errors import DataError, UsageError
 from striate.inference.sources import Source
 from striate.results import Keypoints as Result
 from striate.tasks.keypoints.networks import PointOutputs, gaussians
 from striate.tasks.keypoints.task import HEADS, HEAT_SIGMA, Keypoints, jensen_shannon
+from striate.train.recipes import refuse_unsupported
 
 NAMES = ("left_eye", "right_eye", "nose")
 
@@ -25,12 +26,13 @@ NAMES = ("left_eye", "right_eye", "nose")
 def test_targets_are_stacked_and_unknown_ones_are_zero():
     task = Keypoints(NAMES)
     values = torch.tensor([[1.0, 2, 1], [float("nan"), 7, 0], [5, 6, 1]])
-    targets = task.collate([Points(values), None])
+    points = [Points(values), None]
+    targets = task.collate(points)
     assert targets.tolist() == [[[1, 2, 1], [0, 0, 0], [5, 6, 1]], [[0, 0, 0]] * 3]
-    assert task.class_counts(targets).tolist() == [1, 0, 1]
-    assert task.sample_weights(targets).tolist() == [1, 1]
+    assert task.class_counts(points).tolist() == [1, 0, 1]
+    assert task.sample_weights(points).tolist() == [1, 1]
     with pytest.raises(UsageError, match="mixup"):
-        task.dense(targets)
+        refuse_unsupported(Recipe(mixup=0.2), task)
 
 
 def test_regression_learns_l1_of_known_points_over_all_stages():
@@ -96,7 +98,7 @@ def test_settled_points_lie_where_the_pictures_had_them(head: str, fit: str):
     targets = [Points(torch.cat((points, torch.ones(3, 1)), 1)) for points in whole]
     seen = task.collate(
         [
-            moved(target, fitting((int(h), int(w)), preprocess), preprocess.size)  # type: ignore[misc]
+            target.warp(preprocess_affine((int(h), int(w)), preprocess), preprocess.size)  # type: ignore[misc]
             for target, (h, w) in zip(targets, sizes.tolist(), strict=True)
         ]
     )
@@ -107,7 +109,7 @@ def test_settled_points_lie_where_the_pictures_had_them(head: str, fit: str):
         {"soft": (maps + 1e-9).log(), "heatmap": maps, "regression": None}[head],
         (64, 96),
     )
-    settled = task.settle(outputs, sizes, preprocess)
+    settled = torch.stack(task.postprocess(outputs, sizes, preprocess))
     assert settled.dtype == torch.float32
     assert torch.allclose(settled[..., :2], whole, atol=0.1)
     assert ((settled[..., 2] > 0.5) & (settled[..., 2] <= 1)).all()
@@ -150,7 +152,7 @@ def test_arguments_build_the_task_again_and_wrong_ones_are_told():
     with pytest.raises(DataError, match="at least one"):
         Keypoints(())
     with pytest.raises(UsageError, match="threshold"):
-        task.decode(torch.zeros(1, 2, 3), [None], threshold=0.5)
+        task.to_result(torch.zeros(2, 3), None, threshold=0.5)
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -159,7 +161,7 @@ def test_arguments_build_the_task_again_and_wrong_ones_are_told():
 def result() -> Result:
     pixels = torch.full((3, 60, 80), 128, dtype=torch.uint8)
     points = torch.tensor([[20.0, 20, 0.9], [60, 20, 0.8], [40, 45, 0.05]])
-    return Keypoints(NAMES).decode(points[None], [Source("me.jpg", pixels)])[0]  # type: ignore[return-value]
+    return Keypoints(NAMES).to_result(points, Source("me.jpg", pixels))
 
 
 def test_points_print_and_become_json():

@@ -9,14 +9,16 @@ import torch
 from torchvision.ops import box_iou
 
 from striate.backbones.backbone import WithAuxiliary
-from striate.config import Preprocess
-from striate.data.geometry import fitting, moved
-from striate.data.sample import CROWD, DIFFICULT, Objects, Sample
+from striate.config import Preprocess, Recipe
+from striate.data.geometry import preprocess_affine
+from striate.data.sample import Sample
+from striate.data.targets import CROWD, DIFFICULT, Objects
 from striate.errors import DataError, StriateError, UsageError
 from striate.inference.sources import Source
 from striate.results import Detections
 from striate.tasks.localize.metrics import LocalizeMetrics, overlaps
 from striate.tasks.localize.task import LOSSES, Localize, LocalizeOutputs
+from striate.train.recipes import refuse_unsupported
 
 NAMES = ("car", "cat", "dog")
 
@@ -31,19 +33,18 @@ def some_targets() -> torch.Tensor:
 def test_the_largest_plain_object_is_the_target():
     task = Localize(NAMES)
     boxes = [[0, 0, 90, 90], [0, 0, 80, 80], [5, 5, 25, 25], [1, 1, 21, 21]]
-    targets = task.collate(
-        [
-            Objects.of(boxes, [0, 1, 2, 0], kinds=[CROWD, DIFFICULT, 0, 0]),
-            Objects.of(boxes[:1], [0], kinds=[CROWD]),
-            Objects.of([], []),
-            None,
-        ]
-    )
+    objects = [
+        Objects.of(boxes, [0, 1, 2, 0], kinds=[CROWD, DIFFICULT, 0, 0]),
+        Objects.of(boxes[:1], [0], kinds=[CROWD]),
+        Objects.of([], []),
+        None,
+    ]
+    targets = task.collate(objects)
     assert targets.shape == (4, 1, 7)
     assert targets[0, 0].tolist() == [5, 5, 25, 25, 2, 0, 400]
     assert targets[1:, 0, 4].tolist() == [-1, -1, -1]
-    assert task.class_counts(targets).tolist() == [0, 0, 1]
-    assert task.sample_weights(targets).tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3])
+    assert task.class_counts(objects).tolist() == [0, 0, 1]
+    assert task.sample_weights(objects).tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3])
 
 
 def test_the_squared_loss_is_the_lectures():
@@ -103,15 +104,15 @@ def test_what_is_said_perfectly_comes_back_to_the_picture(kind: str, fit: str):
     objects = [Objects.of([[60, 40, 120, 90]], [2]), Objects.of([[20, 50, 55, 80]], [0])]
     values = torch.full((2, 8), -9.0 if kind == "likely" else 0.0)
     for row, one, size in zip(values, objects, sizes.tolist(), strict=True):
-        seen = moved(one, fitting((size[0], size[1]), preprocess), preprocess.size)
+        seen = one.warp(preprocess_affine((size[0], size[1]), preprocess), preprocess.size)
         x1, y1, x2, y2 = (seen.boxes[0] / torch.tensor([96.0, 64, 96, 64])).tolist()  # type: ignore[union-attr]
         place = torch.tensor([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
         row[0] = row[5 + int(one.labels[0])] = 9.0 if kind == "likely" else 1.0
         row[1:5] = place.logit() if kind == "likely" else place
-    settled = task.settle(LocalizeOutputs(values, (64, 96)), sizes, preprocess)
+    settled = torch.stack(task.postprocess(LocalizeOutputs(values, (64, 96)), sizes, preprocess))
     for row, one in zip(settled, objects, strict=True):
         assert row[:4].tolist() == pytest.approx(one.boxes[0].tolist(), abs=0.05)
-    found = task.decode(settled, [Source("a", None), Source("b", None)])
+    found = [task.to_result(row, Source(name, None)) for row, name in zip(settled, "ab", strict=True)]
     assert [list(one.counts()) for one in found if isinstance(one, Detections)] == [["dog"], ["car"]]
     metrics = task.metrics()
     metrics.update(settled, task.collate(objects))
@@ -124,13 +125,13 @@ def test_a_result_has_one_box_or_none():
     settled = torch.tensor([[1.0, 2, 30, 40, 0.8, 0.1, 0.6, 0.3], [1, 2, 30, 40, 0.4, 0.1, 0.6, 0.3]])
     task = Localize(NAMES)
     sources = [Source("a", None), Source("b", None)]
-    one, none = task.decode(settled, sources)
+    one, none = (task.to_result(*pair) for pair in zip(settled, sources, strict=True))
     assert isinstance(one, Detections)
     assert list(one) == [("cat", pytest.approx(0.48), (1, 2, 30, 40))]
     assert str(none) == "b: nothing found"
-    assert [len(found) for found in task.decode(settled, sources, threshold=0.3)] == [1, 1]  # type: ignore[arg-type]
+    assert [len(task.to_result(*pair, threshold=0.3)) for pair in zip(settled, sources, strict=True)] == [1, 1]
     with pytest.raises(UsageError, match=r"0\.\.1"):
-        task.decode(settled, sources, threshold=1.5)
+        task.to_result(settled[0], sources[0], threshold=1.5)
 
 
 def test_overlaps_are_torchvisions():
@@ -179,6 +180,12 @@ def test_scalars_by_hand():
     assert f"{100 * right / 40:.1f} %" in full["sentence"]
 
 
+def metrics_of(task: Localize, said: torch.Tensor, objects: list[Objects | None]) -> LocalizeMetrics:
+    metrics = task.metrics()
+    metrics.update(said, task.collate(objects))
+    return metrics
+
+
 def test_calibration_finds_the_bar_between_there_and_not_there():
     task = Localize(NAMES)
     said = torch.zeros(20, 8)
@@ -186,12 +193,11 @@ def test_calibration_finds_the_bar_between_there_and_not_there():
     said[:, 4] = torch.linspace(0.02, 0.4, 20)
     said[:, 5] = 1
     there = [Objects.of([[0, 0, 10, 10]], [0])]
-    truth = task.collate([None] * 10 + there * 10)
-    task.calibrate(said, truth)
+    task.calibrate(metrics_of(task, said, [None] * 10 + there * 10))
     assert task.threshold == pytest.approx(0.2)
     again = Localize(NAMES, **task.arguments)
     assert again.threshold == task.threshold
-    task.calibrate(said, task.collate(there * 20))  # nothing to tell apart: it stays
+    task.calibrate(metrics_of(task, said, there * 20))  # nothing to tell apart: it stays
     assert task.threshold == again.threshold
 
 
@@ -204,9 +210,8 @@ def test_any_network_of_the_zoo_localizes(architecture: str):
     loss = task.loss(outputs, some_targets()[:2])["loss"]
     loss.backward()
     with torch.no_grad():
-        settled = task.settle(
-            network.eval()(torch.randn(2, 3, 96, 64)), torch.tensor([[96, 64]] * 2), Preprocess(size=(96, 64))
-        )
+        outputs = network.eval()(torch.randn(2, 3, 96, 64))
+        settled = torch.stack(task.postprocess(outputs, torch.tensor([[96, 64]] * 2), Preprocess(size=(96, 64))))
     assert settled.shape == (2, 8)
     assert ((settled[:, 4:] >= 0) & (settled[:, 4:] <= 1)).all()
 
@@ -225,7 +230,7 @@ def test_hostile_outputs_and_arguments_are_told():
     with pytest.raises(DataError, match="at least one"):
         Localize(())
     with pytest.raises(UsageError, match="mixup"):
-        Localize(NAMES).dense(torch.zeros(1, 1, 7))
+        refuse_unsupported(Recipe(mixup=0.2), Localize(NAMES))
 
 
 def test_sections_show_every_kind_of_mistake():

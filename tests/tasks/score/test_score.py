@@ -13,7 +13,8 @@ from PIL import Image
 from scipy import stats
 
 from striate.backbones.backbone import WithAuxiliary
-from striate.data.sample import Sample, Votes
+from striate.data.sample import Sample
+from striate.data.targets import Votes
 from striate.errors import DataError, StriateError, UsageError
 from striate.inference.sources import Source
 from striate.results import Rating
@@ -140,16 +141,17 @@ def test_hostile_outputs_are_told():
     with pytest.raises(DataError, match="needs numbers"):
         create_task("score", classes=("good", "bad"))
     with pytest.raises(UsageError, match="threshold"):
-        create_task("score", classes=GRADES).decode(torch.zeros(1, 10), [None], threshold=0.5)
+        create_task("score", classes=GRADES).to_result(torch.zeros(10), None, threshold=0.5)
 
 
 def test_votes_become_shares_and_pictures_count_for_the_grade_nearest_their_mean():
     task = create_task("score", classes=("1", "2", "3"))
-    targets = task.collate([Votes((1.0, 1.0, 2.0)), Votes((0.0, 5.0, 0.0)), Votes((9.0, 1.0, 0.0))])
+    votes = [Votes((1.0, 1.0, 2.0)), Votes((0.0, 5.0, 0.0)), Votes((9.0, 1.0, 0.0))]
+    targets = task.collate(votes)
     assert torch.allclose(targets, torch.tensor([[0.25, 0.25, 0.5], [0, 1, 0], [0.9, 0.1, 0]]))
-    assert task.class_counts(targets).tolist() == [1, 2, 0]
-    assert task.sample_weights(targets).tolist() == [0.5, 0.5, 1.0]
-    assert task.dense(targets) is targets
+    assert task.class_counts(votes).tolist() == [1, 2, 0]
+    assert task.sample_weights(votes).tolist() == [0.5, 0.5, 1.0]
+    assert task.soft_targets(targets) is targets
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=3, max_size=3))

@@ -9,7 +9,7 @@ from pathlib import Path
 from striate.data.convert.decimals import shortest, text
 from striate.data.convert.pictures import Placed
 from striate.data.formats.boxes_csv import CLASSES, KINDS
-from striate.data.sample import PLAIN
+from striate.data.targets import PLAIN
 
 HEADER = ["image", "x1", "y1", "x2", "y2", "label"]
 

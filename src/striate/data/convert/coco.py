@@ -8,7 +8,7 @@ from typing import Any
 
 from striate.data.convert.decimals import same_when_read, shortest
 from striate.data.convert.pictures import Placed
-from striate.data.sample import CROWD, DIFFICULT
+from striate.data.targets import CROWD, DIFFICULT
 
 
 def write(root: Path, classes: tuple[str, ...], splits: dict[str, list[Placed]]) -> list[str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from torch import Tensor
 
 from striate.data.picture_sizes import picture_sizes
-from striate.data.sample import Dataset, Objects, Sample
+from striate.data.sample import Dataset, Sample
+from striate.data.targets import Objects
 
 _ODD = re.compile(r"[^\w .()+,=@#&~-]")  # what a list of names, a CSV or another file system may stumble over
 

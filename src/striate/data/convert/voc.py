@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 from striate.data.convert.decimals import same_when_read, shortest, text
 from striate.data.convert.pictures import Placed
 from striate.data.formats.voc import LABELS, SETS
-from striate.data.sample import CROWD, PLAIN
+from striate.data.targets import CROWD, PLAIN
 
 _HEAD = """<annotation>
 	<folder>JPEGImages</folder>

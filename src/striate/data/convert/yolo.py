@@ -8,7 +8,7 @@ from typing import Any
 
 from striate.data.convert.decimals import text
 from striate.data.convert.pictures import Placed
-from striate.data.sample import PLAIN
+from striate.data.targets import PLAIN
 
 DIGITS = 12  # behind the point: 1e-8 px of a picture 10,000 px wide
 
@@ -52,7 +52,7 @@ def _lines(row: Placed, outlined: bool) -> list[str]:
         if kind != PLAIN:
             continue
         if outlined:
-            assert objects.masks is not None
+            assert isinstance(objects.masks, tuple)
             values = _shares(one_outline(objects.masks[index]), row)
         else:
             centre = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]

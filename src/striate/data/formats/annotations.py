@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from striate.data.picture_sizes import picture_sizes
-from striate.data.sample import Dataset, Objects, Sample
+from striate.data.sample import Dataset, Sample
 from striate.data.split import hold_out
+from striate.data.targets import Objects
 from striate.errors import DataError
 
 ROUNDING = 1.0  # pixels by which a box may leave its picture without a word: rounded, or counted from the other end

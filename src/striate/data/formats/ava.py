@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from striate.data.sample import Dataset, Sample, Votes
+from striate.data.sample import Dataset, Sample
 from striate.data.split import hold_out
+from striate.data.targets import Votes
 from striate.errors import DataError
 
 GRADES = tuple(str(grade) for grade in range(1, 11))

@@ -23,8 +23,9 @@ from striate.data.formats.csv_rows import (
     read_records,
     split_name,
 )
-from striate.data.sample import CROWD, DIFFICULT, PLAIN, Dataset
+from striate.data.sample import Dataset
 from striate.data.split import SPLIT_NAMES
+from striate.data.targets import CROWD, DIFFICULT, PLAIN
 from striate.errors import DataError
 from striate.images import PICTURE_SUFFIXES
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from striate.data.formats.annotations import LARGEST, all_numbers, class_name, is_number, numbers, shown
-from striate.data.sample import CROWD, DIFFICULT
+from striate.data.targets import CROWD, DIFFICULT
 from striate.errors import DataError
 from striate.images import MAX_PIXELS
 

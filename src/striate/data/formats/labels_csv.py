@@ -13,9 +13,10 @@ from typing import Any
 
 from striate.data.formats.annotations import shown
 from striate.data.formats.csv_rows import Kind, Row, names_pictures, read_rows
-from striate.data.sample import Dataset, Sample, Votes
+from striate.data.sample import Dataset, Sample
 from striate.data.scores import grades_of, name_of, votes_for
 from striate.data.split import SPLIT_NAMES, hold_out
+from striate.data.targets import Votes
 from striate.errors import DataError, did_you_mean
 
 _SUFFIXES = (".csv", ".tsv")

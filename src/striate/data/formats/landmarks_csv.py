@@ -17,9 +17,10 @@ from typing import NamedTuple
 import torch
 
 from striate.data.formats.csv_rows import IMAGE_COLUMNS, SPLIT_COLUMNS, read_records
-from striate.data.sample import Dataset, Points, Sample
+from striate.data.sample import Dataset, Sample
 from striate.data.seeds import seed_of
 from striate.data.split import SPLIT_NAMES
+from striate.data.targets import Points
 from striate.errors import DataError, did_you_mean
 
 PERSON_COLUMNS = ("person", "subject", "identity", "group", "video", "patient")

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from striate.data.formats.landmarks_csv import in_splits
-from striate.data.sample import Dataset, Points, Sample
+from striate.data.sample import Dataset, Sample
+from striate.data.targets import Points
 from striate.errors import DataError
 from striate.images import read_image
 

@@ -19,8 +19,9 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException, ElementTree
 
 from striate.data.formats.annotations import LARGEST, Annotations, Picture, class_name, shown, to_dataset
-from striate.data.sample import CROWD, DIFFICULT, PLAIN, Dataset
+from striate.data.sample import Dataset
 from striate.data.split import SPLIT_NAMES
+from striate.data.targets import CROWD, DIFFICULT, PLAIN
 from striate.errors import DataError
 from striate.images import PICTURE_SUFFIXES
 

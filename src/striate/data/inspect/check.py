@@ -16,8 +16,9 @@ from torch import Tensor
 from striate.data.inspect.check_boxes import BoxFindings, check_boxes
 from striate.data.inspect.near_duplicates import look_hash, near_groups
 from striate.data.inspect.suggestions import suggest
-from striate.data.sample import Dataset, Objects, Sample, Votes, classes_of
+from striate.data.sample import Dataset, Sample
 from striate.data.statistics import fingerprint
+from striate.data.targets import Target, class_ids
 from striate.errors import ImageError
 from striate.images import read_image
 
@@ -33,7 +34,7 @@ class Reading:
 
     split: str
     name: str
-    target: Any
+    target: Target | None
     error: str = ""
     height: int = 0
     width: int = 0
@@ -125,7 +126,7 @@ def check_dataset(
         format=dataset.format,
         task=dataset.task,
         multi_label=dataset.multi_label,
-        graded=any(isinstance(reading.target, Votes) for reading in readings),
+        graded=any(r.target is not None and isinstance(r.target.stratum(), float) for r in readings),
         fingerprint=fingerprint(dataset),
         pictures=_count_pictures(dataset, good),
         classes=_count_classes(dataset, good),
@@ -138,8 +139,9 @@ def check_dataset(
     _find_duplicates(report, good)
     if near:
         _find_near_duplicates(report, good)
-    places = [(f"{r.split}: {r.name}", r.target, (r.height, r.width)) for r in good if isinstance(r.target, Objects)]
-    report.boxes = check_boxes(places, dataset.classes)
+    listed = [(reading, reading.target.objects()) for reading in good if reading.target is not None]
+    boxed = [(_place(r), objects, (r.height, r.width)) for r, objects in listed if objects is not None]
+    report.boxes = check_boxes(boxed, dataset.classes)
     report.imbalance = _imbalance(report, dataset)
     report.suggestions = suggest(report)
     return report
@@ -186,7 +188,7 @@ def _count_pictures(dataset: Dataset, good: list[Reading]) -> dict[str, dict[str
 
 
 def _count_classes(dataset: Dataset, good: list[Reading]) -> dict[str, dict[str, int]]:
-    counts = Counter((reading.split, label) for reading in good for label in classes_of(reading.target))
+    counts = Counter((reading.split, label) for reading in good for label in class_ids(reading.target))
     return {
         name: {split: counts[split, index] for split in dataset.splits} for index, name in enumerate(dataset.classes)
     }
@@ -224,7 +226,7 @@ def _find_duplicates(report: DataReport, good: list[Reading]) -> None:
         places = [_place(reading) for reading in group]
         across = len({reading.split for reading in group}) > 1
         (report.leaks if across else report.duplicates).append(places)
-        if len({tuple(sorted(classes_of(reading.target))) for reading in group if reading.target is not None}) > 1:
+        if len({tuple(sorted(class_ids(reading.target))) for reading in group if reading.target is not None}) > 1:
             report.conflicts.append(places)
 
 

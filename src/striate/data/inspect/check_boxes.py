@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from striate.data.sample import PLAIN, Objects
+from striate.data.targets import PLAIN, Objects
 
 SAME = 0.95  # IoU from which two boxes of a class are one object twice
 LONGER_SIDE = 320  # pixels of what the network sees on a processor, unless told otherwise

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from striate.data.sample import CROWD, DIFFICULT, Dataset, Objects, Points, Sample, classes_of
-from striate.drawing import caption_font, draw_boxes, draw_points, shortened
+from striate.data.sample import Dataset, Sample
+from striate.data.targets import Target, class_ids
+from striate.drawing import caption_font, shortened
 from striate.errors import ImageError
 from striate.images import read_image
 
@@ -24,8 +24,6 @@ TITLE, LABEL, CAPTION = 22, 16, 12  # sizes of letters in pixels
 MOST_LABEL, MOST_TITLE = 220, 1600  # pixels; a longer name of a group, or line of the title, is cut
 MOST_ROWS = 24
 TILE, MARKED_TILE = 128, 240  # pixels; of pictures alone, and of those with boxes or points, which need more room
-POINTS_INK = "#f97316"
-REMARKS = {CROWD: " (crowd)", DIFFICULT: " (difficult)"}
 
 
 def contact_sheet(
@@ -103,10 +101,11 @@ def dataset_sheet(dataset: Dataset, columns: int = 10, seed: int = 0) -> Image.I
     samples = dataset.splits[split]
     by_class: dict[int | None, list[Sample]] = defaultdict(list)
     for sample in samples:
-        labels = sorted(set(classes_of(sample.target))) if isinstance(sample.target, Objects) else ()
-        for label in labels or classes_of(sample.target)[:1] or (None,):
+        spatial = sample.target is not None and sample.target.spatial
+        labels = sorted(set(class_ids(sample.target))) if spatial else class_ids(sample.target)[:1]
+        for label in labels or (None,):
             by_class[label].append(sample)
-    placed = any(isinstance(sample.target, Objects | Points) for sample in samples)
+    placed = any(sample.target is not None and sample.target.spatial for sample in samples)
     tile = MARKED_TILE if placed else TILE
     draw = random.Random(seed)
     pictures: list[Tensor] = []
@@ -119,48 +118,31 @@ def dataset_sheet(dataset: Dataset, columns: int = 10, seed: int = 0) -> Image.I
             groups.append(f"{name} ({len(members):,})")
     shown = f", {MOST_ROWS} of them shown" if len(by_class) > MOST_ROWS else ""
     count = len(dataset.classes)
-    of_points = any(isinstance(sample.target, Points) for sample in samples)
-    classes = f"{count:,} point{'s' * (count != 1)}" if of_points else f"{count:,} class{'es' * (count != 1)}{shown}"
+    classes = f"{count:,} class{'es' * (count != 1)}{shown}"
+    if set(by_class) == {None} and any(s.target is not None and s.target.stratum() is None for s in samples):
+        classes = f"{count:,} point{'s' * (count != 1)}"
     title = f"{dataset.source}\n{split}: {len(samples):,} pictures, {classes}"
     return contact_sheet(pictures, [""] * len(pictures), columns, title, groups=groups, tile=tile)
 
 
-def marked(picture: Tensor, target: Any, classes: Sequence[str], tile: int = MARKED_TILE) -> Tensor:
-    """The picture with the boxes of its Objects or its Points on it, fitted into a square; others stay as they are.
-
-    The first box of each class is named, the others have its colour.
+def marked(picture: Tensor, target: Target | None, classes: Sequence[str], tile: int = MARKED_TILE) -> Tensor:
+    """The picture with what its target says of places on it, fitted into a square; others stay as they are.
 
     Args:
         picture: uint8 [1 or 3, H, W].
         target: in pixels of the picture.
-        classes: K names, of the Objects' labels.
+        classes: K names.
         tile: side of the square, at least 200.
 
     Returns:
         uint8 [3, h, w], neither side above `tile`, or the picture itself where there is nothing to mark.
     """
-    if not isinstance(target, Objects | Points):
+    if target is None or not target.spatial:
         return picture
     image = _fitted(picture, tile)
-    scale = torch.tensor([image.width / picture.shape[-1], image.height / picture.shape[-2]])
-    if isinstance(target, Points):
-        known = target.values[:, 2] > 0
-        at = torch.cat((target.values[:, :2] * scale, known[:, None].float()), 1)
-        image = draw_points(image, at, (), POINTS_INK, known)
-    else:
-        said = [
-            f"{classes[label]}{REMARKS.get(kind, '')}"
-            for label, kind in zip(target.labels.tolist(), target.kinds.tolist(), strict=True)
-        ]
-        names = ["" if name in said[:at] else name for at, name in enumerate(said)]
-        image = draw_boxes(image, target.boxes * scale.repeat(2), names, None, target.labels.tolist(), side=tile)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def counted(target: Objects, classes: Sequence[str]) -> str:
-    """`3 cat, 1 dog`: the objects of a picture by class."""
-    counts = Counter(target.labels.tolist()).most_common()
-    return ", ".join(f"{count} {classes[label]}" for label, count in counts) or "nothing"
+    scale = (image.width / picture.shape[-1], image.height / picture.shape[-2])
+    drawn = target.load((picture.shape[-2], picture.shape[-1])).draw(image, scale, classes)
+    return torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
 
 
 def readable(samples: Sequence[Sample], count: int) -> list[tuple[Tensor, Sample]]:
@@ -185,9 +167,9 @@ def png_bytes(sheet: Image.Image) -> bytes:
 
 
 def _no_class(sample: Sample) -> str:
-    if isinstance(sample.target, Points):
-        return "all"
-    return "unlabelled" if sample.target is None else "no label"
+    if sample.target is None:
+        return "unlabelled"
+    return "all" if sample.target.stratum() is None else "no label"
 
 
 def _rows(groups: list[str], columns: int) -> list[tuple[str, list[int]]]:

@@ -12,17 +12,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from striate.data.sample import classes_of
 from striate.data.seeds import seed_of
-from striate.data.transforms import Normalize, eval_transform
+from striate.data.targets import class_ids
+from striate.data.transforms import eval_transform
 from striate.errors import DataError, UsageError
 from striate.explain.attacks.adversary_figure import draw_adversary, in_255
 from striate.explain.attacks.gradient import Loss, fgsm, in_levels, in_pixels, pgd
 from striate.explain.explained import labels_of
 from striate.explain.explanation import Explanation, Label, Request
-from striate.inference.predictor import forward
 from striate.inference.sources import Source, expand
 from striate.results.words import percent, visible
 from striate.tasks.section import Figure, Section, Table
@@ -144,7 +143,7 @@ def attack_picture(model: Model, source: Source, picture: Tensor, request: Reque
     """
     task, steps, images = model.task, steps_of(request), picture[None].to(model.device)
     network, loss = in_pixels(model.module, model.card.preprocess, model.device), loss_of(task)
-    before = answer_of(task, outputs_of(model, images))
+    before = answer_of(task, model.predictor.predict(images)[0])
     own = before.target
     goal = own if wanted is None else (wanted,) if isinstance(own, tuple) else wanted
     targets = task.collate([goal]).to(model.device)
@@ -154,8 +153,8 @@ def attack_picture(model: Model, source: Source, picture: Tensor, request: Reque
         attack = fgsm if steps is None else partial(pgd, steps=steps, generator=generator)
         reached = attack(network, images / 255, targets, epsilon, loss=loss, targeted=wanted is not None)
         adversary = in_levels(reached, images, epsilon)
-        after = answer_of(task, outputs_of(model, adversary))
-        succeeded = after.target != own if wanted is None else wanted in classes_of(after.target)
+        after = answer_of(task, model.predictor.predict(adversary)[0])
+        succeeded = after.target != own if wanted is None else wanted in class_ids(after.target)
         one = Adversary(source, picture, adversary[0].cpu(), before, after, epsilon, succeeded)
         if succeeded:
             break
@@ -189,23 +188,17 @@ def loss_of(task: Task) -> Loss:
     return lambda outputs, targets: task.loss(outputs, targets)["loss"]
 
 
-def outputs_of(model: Model, images: Tensor) -> Tensor:
-    """Settled outputs, on the CPU, of pictures as the network sees them: uint8 [B, C, h, w]."""
-    network = nn.Sequential(Normalize(model.card.preprocess), model.module).eval().to(model.device)
-    return forward(network, images, model.device, partial(model.task.settle, preprocess=model.card.preprocess))
-
-
-def answer_of(task: Task, outputs: Tensor) -> Answer:
+def answer_of(task: Task, prediction: Tensor) -> Answer:
     """What is said of one picture."""
-    (result,), (target,) = task.decode(outputs, [Source("", None)]), answers(task, outputs)
+    result, (target,) = task.to_result(prediction, Source("", None)), answers(task, [prediction])
     surest = max(range(len(task.classes)), key=result.confidence_of)
-    held = sorted(classes_of(target), key=result.confidence_of, reverse=True)
+    held = sorted(class_ids(target), key=result.confidence_of, reverse=True)
     return Answer(task.classes[surest], result.confidence_of(surest), tuple(task.classes[at] for at in held), target)
 
 
-def answers(task: Task, outputs: Tensor) -> list[int | tuple[int, ...]]:
+def answers(task: Task, predictions: Sequence[Any]) -> list[int | tuple[int, ...]]:
     """What is said of each picture, as targets are written: a class index, or where several may hold, those that do."""
-    results = task.decode(outputs, [Source("", None)] * len(outputs))
+    results = [task.to_result(prediction, Source("", None)) for prediction in predictions]
     return [result.answer for result in results if result.answer is not None]
 
 

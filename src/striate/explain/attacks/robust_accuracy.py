@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from striate.data.loaders import Split
-from striate.data.sample import Sample, classes_of, renumbered
+from striate.data.sample import Sample, remap_classes
 from striate.data.seeds import seed_of
+from striate.data.targets import class_ids
 from striate.data.transforms import eval_transform
 from striate.errors import DataError, UsageError
 from striate.explain import check_model
-from striate.explain.attacks.adversary import answers, loss_of, outputs_of
+from striate.explain.attacks.adversary import answers, loss_of
 from striate.explain.attacks.adversary_figure import draw_epsilons, in_255
 from striate.explain.attacks.gradient import in_levels, in_pixels, pgd, pixel_gradient
 from striate.explain.explanation import Explanation, Request
@@ -143,7 +144,9 @@ def hits_of(
             standing[rows] &= right(model, slow[rows], [truth[row] for row in rows.tolist()])
         hits[1, column] = standing.sum()
         if other is not None:
-            theirs = [renumbered(sample, in_classes_of(model, other), len(other.classes)).target for sample in samples]
+            theirs = [
+                remap_classes(sample, in_classes_of(model, other), len(other.classes)).target for sample in samples
+            ]
             for row, adversaries in ((2, fast), (3, slow)):
                 seen = torch.stack([eval_transform(other.card.preprocess)(picture) for picture in adversaries])
                 hits[row, column] = right(other, seen, theirs).sum()
@@ -152,10 +155,8 @@ def hits_of(
 
 def right(model: Model, images: Tensor, truth: Sequence[Any]) -> Tensor:
     """Bool [B]: which pictures, uint8 [B, C, h, w] as the network sees them, are answered as they should be."""
-    said = answers(model.task, outputs_of(model, images))
-    return torch.tensor(
-        [set(classes_of(one)) == set(classes_of(other)) for one, other in zip(said, truth, strict=True)]
-    )
+    said = answers(model.task, model.predictor.predict(images))
+    return torch.tensor([set(class_ids(one)) == set(class_ids(other)) for one, other in zip(said, truth, strict=True)])
 
 
 def second_model(model: Model, path: str) -> Model:
@@ -204,14 +205,13 @@ def judged_pictures(model: Model, request: Request) -> Judged:
 
 def read_all(model: Model, samples: list[Sample], truth: str) -> Judged:
     """Pictures as the network sees them; those without a target get the model's own answer."""
-    pictures = Split(samples, torch.zeros(len(samples)), at_one_size(model.card.preprocess), cache=True)
+    pictures = Split(samples, list, at_one_size(model.card.preprocess), cache=True)
     assert isinstance(pictures.stack, torch.Tensor)
     kept = pictures.samples
     if any(sample.target is None for sample in kept):
         batch = automatic_batch(model.card.preprocess.size, model.device)
-        said = [
-            answer for part in pictures.stack.split(batch) for answer in answers(model.task, outputs_of(model, part))
-        ]
+        parts = pictures.stack.split(batch)
+        said = [answer for part in parts for answer in answers(model.task, model.predictor.predict(part))]
         kept = [replace(sample, target=answer) for sample, answer in zip(kept, said, strict=True)]
     return Judged(pictures.stack, kept, truth, pictures.skipped)
 

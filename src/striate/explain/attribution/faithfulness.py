@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from striate.explain.explained import Seen, Subject, decode_all
+from striate.explain.explained import Seen, Subject, whole_result
 from striate.tasks.section import GREY
 
 if TYPE_CHECKING:
@@ -83,10 +83,8 @@ def confidences(subject: Subject, one: Seen, images: Tensor) -> Tensor:
     found: list[float] = []
     for batch in images.split(AT_ONCE):
         sizes = torch.tensor([one.size]).expand(len(batch), 2)
-        with torch.no_grad():
-            settled = subject.task.settle(subject.network(batch), sizes, subject.preprocess)
-        sources = [one.source] * len(batch)
-        found += [result.confidence_of(one.label) for result in decode_all(subject.task, settled, sources)]
+        results = [whole_result(subject.task, one_of, one.source) for one_of in subject.predictor.predict(batch, sizes)]
+        found += [result.confidence_of(one.label) for result in results]
     return torch.tensor(found)
 
 

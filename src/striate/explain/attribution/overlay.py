@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from striate.config import Preprocess
-from striate.data.geometry import fitting
+from striate.data.geometry import preprocess_affine
 from striate.data.transforms import luma
 from striate.results import Result
 
@@ -40,7 +40,7 @@ def on_picture(maps: Tensor, size: tuple[int, int], preprocess: Preprocess) -> T
 
 def places_seen(size: tuple[int, int], preprocess: Preprocess) -> Tensor:
     """Where the middle of each pixel is in the network's picture, x and y in -1..1 from edge to edge: [H, W, 2]."""
-    there = fitting(size, preprocess)
+    there = preprocess_affine(size, preprocess)
     x = ((torch.arange(size[1]) + 0.5) * there.xx + there.x0) / preprocess.size[1] * 2 - 1
     y = ((torch.arange(size[0]) + 0.5) * there.yy + there.y0) / preprocess.size[0] * 2 - 1
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)

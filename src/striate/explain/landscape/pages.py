@@ -74,8 +74,7 @@ def batches_of(model: Model, request: Request) -> tuple[Batches, str]:
         raise UsageError("landscape needs labelled data, as for striate train: the loss is drawn")
     what, samples = known
     task, preprocess = model.task, model.card.preprocess
-    targets = task.collate([sample.target for sample in samples])
-    pictures = Split(samples, targets, preprocess, collate=task.collate if task.spatial else None)
+    pictures = Split(samples, task.collate, preprocess, target_transform=task.target_transform)
     normalize = Normalize(preprocess).to(model.device)
     batches = []
     for part in pictures.eval_batches(min(BATCH, automatic_batch(preprocess.size, model.device))):

@@ -22,7 +22,8 @@ from torch import Tensor
 from striate.config import Preprocess
 from striate.data import Dataset, open_dataset
 from striate.data.loaders import read_sample
-from striate.data.sample import Objects, Sample
+from striate.data.masks import rasterize
+from striate.data.sample import Sample
 from striate.data.seeds import seed_of
 from striate.data.transforms import eval_transform
 from striate.errors import DataError, ImageError
@@ -178,7 +179,12 @@ def _names_beside(folder: Path) -> tuple[str, ...] | None:
 
 
 def _of_objects(dataset: Dataset) -> Scenes:
-    samples = [sample for rows in dataset.splits.values() for sample in rows if isinstance(sample.target, Objects)]
+    samples = [
+        sample
+        for rows in dataset.splits.values()
+        for sample in rows
+        if sample.target is not None and sample.target.objects() is not None
+    ]
     if not any(sample.target.masks for sample in samples):
         raise DataError(
             f"{dataset.source}: no masks here. A dissection needs objects with masks (COCO, YOLO's polygons, shapes), "
@@ -203,19 +209,6 @@ def _scene(sample: Sample, classes: tuple[str, ...]) -> Scene:
             x1, y1, x2, y2 = box.round().long().clamp(min=0).tolist()
             known[y1:y2, x1:x2] = False
         else:
-            drawn = filled(mask, size)
+            drawn = rasterize(mask, size)
             masks[classes[label]] = masks[classes[label]] | drawn if classes[label] in masks else drawn
     return Scene(picture, masks, known, sample.name)
-
-
-def filled(mask: Any, size: tuple[int, int]) -> Tensor:
-    """Polygons or a run-length encoding, as `Objects.masks` has them, as bool [H, W]."""
-    from hotcoco import mask as run_lengths
-
-    if isinstance(mask, dict):
-        return torch.from_numpy(np.ascontiguousarray(run_lengths.decode(mask))).bool()
-    polygons = [polygon for polygon in mask if len(polygon) >= 6]  # four numbers would be taken for a box
-    if not polygons:
-        return torch.zeros(size, dtype=torch.bool)
-    parts = run_lengths.decode(run_lengths.frPyObjects(polygons, *size))  # [H, W, N]
-    return torch.from_numpy(np.ascontiguousarray(parts)).any(2)

@@ -34,8 +34,8 @@ def pictures(source: Path, weights: Path, split: str, count: int) -> tuple[list[
     """Names of the classes, and the first photographs of a split of BCCD's own."""
     from striate.data import open_dataset
     from striate.data.reader import read_sample
-    from striate.data.sample import Objects
-    from striate.data.spatial import eval_placed
+    from striate.data.spatial import eval_pair
+    from striate.data.targets import Objects
     from striate.data.transforms import Normalize
     from striate.lectures.detection.anchors import place_of
     from striate.model import load
@@ -47,7 +47,7 @@ def pictures(source: Path, weights: Path, split: str, count: int) -> tuple[list[
         dataset = open_dataset(place_of(source, Path(where)), val_fraction=0.2, seed=0)
     found = []
     for sample in dataset.splits[split][:count]:
-        pixels, target = eval_placed(read_sample(sample), sample.target, preprocess)
+        pixels, target = eval_pair(read_sample(sample), sample.target, preprocess)
         assert isinstance(target, Objects)
         found.append(Picture(pixels, normalize(pixels[None]), collate_objects([target])[0], sample.name))
     return [NAMES[name] for name in dataset.classes], found

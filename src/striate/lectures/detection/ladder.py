@@ -111,14 +111,14 @@ def measured(setting: Setting) -> dict[str, Any]:
     import torch
 
     from striate.config import Preprocess
-    from striate.data.spatial import eval_placed
+    from striate.data.spatial import eval_pair
     from striate.data.transforms import Normalize
     from striate.lectures.real_data import photograph
     from striate.tasks.detect.selective_search import forget, propose
 
     preprocess = Preprocess(size=(SIDE, SIDE), fit="pad", fill=114)
     normalize = Normalize(preprocess)
-    pictures = [normalize(eval_placed(photograph(name), None, preprocess)[0][None]) for name in PICTURES]
+    pictures = [normalize(eval_pair(photograph(name), None, preprocess)[0][None]) for name in PICTURES]
     seconds: dict[str, list[float]] = {}
     searches, regions = [], []
 

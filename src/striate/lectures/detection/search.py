@@ -157,7 +157,7 @@ def recall(source: Path, setting: Setting) -> dict[str, Any]:
 
     from striate.data import open_dataset
     from striate.data.reader import read_sample
-    from striate.data.sample import PLAIN, Objects
+    from striate.data.targets import PLAIN, Objects
     from striate.lectures.detection.anchors import place_of
     from striate.tasks.detect.boxes import iou
     from striate.tasks.detect.selective_search import selective_search

@@ -55,7 +55,7 @@ def fit(
     network.train()
     for _ in range(steps):
         chosen = torch.randint(len(data.labels), (batch,), generator=draw)
-        images, targets = mix(data.images[chosen], task.dense(data.labels[chosen]), mixup, 0.0, draw)
+        images, targets = mix(data.images[chosen], task.soft_targets(data.labels[chosen]), mixup, 0.0, draw)
         loss = task.loss(network(images), targets, label_smoothing)["loss"]
         stepper.zero_grad()
         loss.backward()

@@ -23,7 +23,8 @@ PYTHON = """
 import torch
 from striate.data.mixing import mix
 from striate.tasks.classify.task import Classify
-from striate.train.optimizers import l1_norm, make_optimizer
+from striate.layers.penalties import l1_norm
+from striate.train.optimizers import make_optimizer
 
 images, labels = torch.rand(8, 1, 8, 8), torch.eye(10)[:8]
 mixed, mixed_labels = mix(images, labels, mixup=0.2, cutmix=0.0)

@@ -129,9 +129,8 @@ def attacked(model: Model) -> dict[str, Any]:
 
     _, samples = labelled_samples(model, "digits", "val", False)
     preprocess = model.card.preprocess
-    split = Split(samples, model.task.collate([sample.target for sample in samples]), preprocess)
-    batch = next(iter(split.eval_batches(len(samples))))
-    pixels, labels = batch.images.float() / 255, split.targets[batch.indices].long()
+    batch = next(iter(Split(samples, model.task.collate, preprocess).eval_batches(len(samples))))
+    pixels, labels = batch.images.float() / 255, batch.targets
     mean, std = torch.tensor(preprocess.mean).view(-1, 1, 1), torch.tensor(preprocess.std).view(-1, 1, 1)
     network = model.module.float().eval()
     for module in network.modules():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from striate.errors import DataError, StriateError, UsageError
+from striate.errors import DataError, UsageError
 from striate.tasks.bootstrap import (
     average_precision,
     bootstrap_confusion,
@@ -20,6 +20,7 @@ from striate.tasks.bootstrap import (
     summarise_confusion,
 )
 from striate.tasks.calibration import expected_calibration_error, maximum_calibration_error, reliability_bins
+from striate.tasks.metrics import Predictions, RowMetrics, as_rows
 
 DESCRIPTIONS = {  # what each scalar means, for people
     "accuracy": "pictures named rightly, of all",
@@ -33,8 +34,8 @@ DESCRIPTIONS = {  # what each scalar means, for people
 }
 
 
-class ClassificationMetrics:
-    """Collects logits over a split and judges them.
+class ClassificationMetrics(RowMetrics):
+    """Logits of each picture, and what follows from them.
 
     Means over classes (balanced accuracy, macro F1, mAP) go over the classes that occur in the targets, as
     scikit-learn's do when told so: a class nobody asked for has no recall, and is listed with None.
@@ -50,6 +51,7 @@ class ClassificationMetrics:
         thresholds: Sequence[float] | None = None,
         temperature: float = 1.0,
     ) -> None:
+        super().__init__()
         if not temperature > 0:
             raise UsageError(f"temperature is {temperature}, it must be above 0")
         if thresholds is not None and len(thresholds) != len(classes):
@@ -59,61 +61,40 @@ class ClassificationMetrics:
         self.thresholds = [0.5] * len(self.classes) if thresholds is None else list(thresholds)
         self.temperature = temperature
         self.best = "map" if multi_label else "accuracy"
-        self.parts: list[tuple[Tensor, Tensor]] = []
-        self.checked: tuple[Tensor, Tensor] | None = None  # all parts as one, once they were found in order
 
-    def update(self, logits: Tensor, targets: Tensor) -> None:
+    def update(self, predictions: Predictions, targets: Tensor) -> None:
         """Take a batch; it stays on its device, nothing is waited for.
 
         Args:
-            logits: float [B, K].
+            predictions: B times logits, float [K].
             targets: int64 [B]; with several labels 0/1 [B, K].
         """
+        logits = as_rows(predictions)
         wanted = tuple(logits.shape) if self.multi_label else (len(logits),)
         if logits.ndim != 2 or logits.shape[1] != len(self.classes):
             raise UsageError(f"logits are {list(logits.shape)}, expected [B, {len(self.classes)}]")
         if tuple(targets.shape) != wanted:
             raise UsageError(f"targets are {list(targets.shape)}, expected {list(wanted)}")
-        # a copy: compiled networks may write their next output where this one lies
-        self.checked = None
-        self.parts.append((logits.detach().to(torch.float32, copy=True), targets.detach().clone()))
+        self.keep(logits, targets)
 
-    def gathered(self) -> tuple[Tensor, Tensor]:
-        """All logits float32 [N, K] and targets (int64 [N] or float32 [N, K]) on the CPU, in the order of updates.
+    def checked(self, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits float32 [N, K] and targets, int64 [N] or float32 [N, K].
 
         Raises:
-            DataError: there is nothing to judge, or a target is no class.
-            StriateError: a logit is NaN or infinite.
+            DataError: a target is no class.
         """
-        if self.checked is None:
-            self.checked = self.check()
-        return self.checked
-
-    def check(self) -> tuple[Tensor, Tensor]:
-        if not sum(len(logits) for logits, _ in self.parts):
-            raise DataError("no pictures to judge: the split is empty")
-        logits = torch.cat([part for part, _ in self.parts]).cpu()
-        targets = torch.cat([part for _, part in self.parts]).cpu()
-        self.parts = [(logits, targets)]
-        finite = logits.isfinite().all(1)
-        if not finite.all():
-            where = int((~finite).nonzero()[0])
-            raise StriateError(
-                f"the network's output for picture {where} of {len(logits)} is NaN or infinite "
-                f"({int((~finite).sum())} such pictures): train with a lower learning rate, or precision=fp32"
-            )
         if self.multi_label:
             wrong = ((targets != 0) & (targets != 1)).any(1)
             if wrong.any():
                 raise DataError(f"target {int(wrong.nonzero()[0])} has a value that is neither 0 nor 1")
-            return logits, targets.float()
+            return rows, targets.float()
         wrong = (targets < 0) | (targets >= len(self.classes))
         if wrong.any():
             where = int(wrong.nonzero()[0])
             raise DataError(
                 f"target {where} is class {int(targets[where])}, there are only {len(self.classes)} classes, from 0 on"
             )
-        return logits, targets.long()
+        return rows, targets.long()
 
     def probabilities(self, temperature: float | None = None) -> Tensor:
         """Float32 [N, K]: softmax, or a sigmoid a label, of `logits / temperature` (its own when not given)."""

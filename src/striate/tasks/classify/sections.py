@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from striate.data.sample import Sample
-from striate.errors import StriateError
 from striate.tasks.classify.figures import (
     draw_confidences,
     draw_confusion,
@@ -16,7 +15,7 @@ from striate.tasks.classify.figures import (
     draw_reliability,
 )
 from striate.tasks.classify.metrics import ClassificationMetrics
-from striate.tasks.section import Figure, PictureCard, Section, Table
+from striate.tasks.section import Figure, Section, Table, numbers_section, picture_card, refuse_other_count
 
 PICTURES = 12  # worst mistakes, and most uncertain, shown
 PAIRS = 15  # most confused pairs listed
@@ -47,31 +46,20 @@ def sections(
     Raises:
         StriateError: samples and judged outputs differ in number.
     """
-    judged = len(metrics.gathered()[0])
-    if judged != len(samples):
-        raise StriateError(f"{judged} outputs were judged but {len(samples)} samples given: one each is needed")
+    refuse_other_count(len(metrics), samples)
     full = metrics.full()
-    made = [numbers_section(full)]
+    text = (
+        f"Judged on {full['samples']:,} pictures. The interval is what another set of as many pictures of the same "
+        f"kind would give, 95 times of 100 (bootstrap, {full['resamples']:,} resamples); it says nothing of how "
+        "another training run would turn out."
+    )
+    made = [numbers_section(full, NAMES, text)]
     if metrics.multi_label:
         made.append(precision_recall_section(metrics, full))
     else:
         made.append(confusion_section(metrics))
     made += [classes_section(full), confidence_section(metrics, full)]
     return [*made, *(label_pictures if metrics.multi_label else answer_pictures)(metrics, samples, read)]
-
-
-def numbers_section(full: dict) -> Section:
-    rows = [
-        [NAMES[name], s["value"], f"{s['low']:.4f} to {s['high']:.4f}", s["meaning"]]
-        for name, s in full["scalars"].items()
-    ]
-    return Section(
-        "The numbers",
-        f"Judged on {full['samples']:,} pictures. The interval is what another set of as many pictures of the same "
-        f"kind would give, 95 times of 100 (bootstrap, {full['resamples']:,} resamples); it says nothing of how "
-        "another training run would turn out.",
-        tables=[Table(["measure", "value", "95 % interval", "what it says"], rows)],
-    )
 
 
 def confusion_section(metrics: ClassificationMetrics) -> Section:
@@ -175,14 +163,6 @@ def precision_recall_section(metrics: ClassificationMetrics, full: dict) -> Sect
     )
 
 
-def card(sample: Sample, read: Callable[[Sample], Tensor], caption: str, good: bool) -> PictureCard:
-    try:
-        picture = read(sample)
-    except StriateError:
-        picture, caption = None, f"{caption}\n(the picture could not be read)"
-    return PictureCard(picture, f"{caption}\n{sample.name}", "good" if good else "bad")
-
-
 def answer_pictures(
     metrics: ClassificationMetrics, samples: Sequence[Sample], read: Callable[[Sample], Tensor]
 ) -> list[Section]:
@@ -203,10 +183,12 @@ def answer_pictures(
     mistakes = "The surest mistakes first. Look for wrong labels too: the truth is only what the files say."
     if not worst:
         mistakes = "None: every picture was named rightly."
-    made = [Section("Worst mistakes", mistakes, pictures=[card(samples[i], read, caption(i), False) for i in worst])]
+    made = [
+        Section("Worst mistakes", mistakes, pictures=[picture_card(samples[i], read, caption(i), "bad") for i in worst])
+    ]
     if top.values.shape[1] == 2:
         unsure = (top.values[:, 0] - top.values[:, 1]).argsort(stable=True)[:PICTURES].tolist()
-        cards = [card(samples[i], read, caption(i), not wrong[i]) for i in unsure]
+        cards = [picture_card(samples[i], read, caption(i), "bad" if wrong[i] else "good") for i in unsure]
         text = "The first and the second choice are nearly level here. More pictures like these teach the most."
         made.append(Section("Least sure", text, pictures=cards))
     return made
@@ -229,4 +211,6 @@ def label_pictures(
         return f"{first}\ntrue: {', '.join(there) or 'no label'}"
 
     text = "The surest wrong label of each picture, surest first." if worst else "None: every label is right."
-    return [Section("Worst mistakes", text, pictures=[card(samples[i], read, caption(i), False) for i in worst])]
+    return [
+        Section("Worst mistakes", text, pictures=[picture_card(samples[i], read, caption(i), "bad") for i in worst])
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,15 +11,13 @@ from torch.nn import functional as F
 
 from striate.backbones import create_model
 from striate.backbones.backbone import WithAuxiliary
-from striate.data.sample import Sample
 from striate.errors import UsageError
 from striate.results import Classification, Result
 from striate.tasks.calibration import fit_temperature, tune_thresholds
 from striate.tasks.classify.metrics import ClassificationMetrics
 from striate.tasks.classify.sections import sections
 from striate.tasks.explainable import Explainable
-from striate.tasks.section import Section
-from striate.tasks.task import Task
+from striate.tasks.task import FEATURES, OPTIONS, THRESHOLD, Task, refuse_threshold
 
 
 class Classify(Explainable, Task):
@@ -27,6 +25,7 @@ class Classify(Explainable, Task):
 
     name = "classify"
     result: ClassVar[type[Result]] = Classification
+    supports: ClassVar[frozenset[str]] = frozenset({*OPTIONS, FEATURES, THRESHOLD})
 
     def __init__(
         self,
@@ -41,7 +40,7 @@ class Classify(Explainable, Task):
         self.thresholds = list(thresholds) if thresholds is not None else None
 
     @property
-    def independent(self) -> bool:
+    def independent(self) -> bool:  # type: ignore[override]
         return self.multi_label
 
     @property
@@ -59,21 +58,8 @@ class Classify(Explainable, Task):
             labels[row, list(indices)] = 1  # type: ignore[arg-type]
         return labels
 
-    def dense(self, targets: Tensor) -> Tensor:
+    def soft_targets(self, targets: Tensor) -> Tensor:
         return targets if targets.is_floating_point() else F.one_hot(targets, len(self.classes)).float()
-
-    def class_counts(self, targets: Tensor) -> Tensor:
-        if targets.is_floating_point():
-            return targets.sum(0)
-        return torch.bincount(targets, minlength=len(self.classes)).float()
-
-    def sample_weights(self, targets: Tensor) -> Tensor:
-        """Each sample as the rarest of its classes asks; a sample without a label as the commonest class."""
-        rarity = 1 / self.class_counts(targets).clamp(min=1)
-        if not targets.is_floating_point():
-            return rarity[targets]
-        weights = (targets * rarity).amax(1)
-        return weights.where(weights > 0, rarity.min())
 
     def loss(
         self,
@@ -102,40 +88,33 @@ class Classify(Explainable, Task):
         """The logit."""
         return outputs.float().amax(1) if label is None else outputs[:, label].float()
 
-    def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
+    def calibrate(self, metrics: ClassificationMetrics) -> None:
+        logits, targets = metrics.gathered()
         if self.multi_label:
-            self.thresholds = tune_thresholds(outputs, targets)
+            self.thresholds = tune_thresholds(logits, targets)
         else:
-            self.temperature = fit_temperature(outputs, targets)
+            self.temperature = fit_temperature(logits, targets)
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        """[B, K] in 0..1; for one label they add to 1, with the temperature that validation asked for."""
+        """[K] or [B, K] in 0..1; for one label they add to 1, with the temperature that validation asked for."""
         outputs = outputs.float()
-        return outputs.sigmoid() if self.multi_label else (outputs / self.temperature).softmax(1)
+        return outputs.sigmoid() if self.multi_label else (outputs / self.temperature).softmax(-1)
 
-    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
-        rows = self.probabilities(outputs).cpu()
+    def to_result(self, prediction: Tensor, source: Any, threshold: float | None = None) -> Classification:
         thresholds = self.thresholds
         if threshold is not None:
             if not self.multi_label:
                 raise UsageError("a threshold is for models that give several labels; this one gives one a picture")
-            if not 0 <= threshold <= 1:
-                raise UsageError(f"a threshold must be in 0..1, not {threshold}")
+            refuse_threshold(threshold)
             thresholds = [threshold] * len(self.classes)
-        return [
-            Classification(
-                source=source,
-                classes=self.classes,
-                probabilities=row,
-                thresholds=thresholds if self.multi_label else None,
-            )
-            for source, row in zip(sources, rows, strict=True)
-        ]
+        return Classification(
+            source=source,
+            classes=self.classes,
+            probabilities=self.probabilities(prediction),
+            thresholds=thresholds if self.multi_label else None,
+        )
 
     def metrics(self) -> ClassificationMetrics:
         return ClassificationMetrics(self.classes, self.multi_label, self.thresholds, self.temperature)
 
-    def sections(
-        self, metrics: ClassificationMetrics, samples: Sequence[Sample], read: Callable[[Sample], Tensor]
-    ) -> list[Section]:
-        return sections(metrics, samples, read)
+    sections = staticmethod(sections)

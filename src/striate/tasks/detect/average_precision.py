@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from striate.data.sample import CROWD, DIFFICULT
+from striate.data.targets import CROWD, DIFFICULT
 from striate.tasks.bootstrap import f1_of
 from striate.tasks.calibration import last_of_equals
 from striate.tasks.detect.boxes import box_convert, iou

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from striate.backbones.weights import mismatches
-from striate.data.sample import PLAIN
+from striate.data.targets import PLAIN
 from striate.errors import DataError, UsageError
 from striate.tasks.detect.assignment import BETWEEN, match_anchors
 from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode_boxes

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import batched_nms, complete_box_iou_loss, generalized_box_iou_loss, sigmoid_focal_loss
 
-from striate.data.sample import PLAIN
+from striate.data.targets import PLAIN
 from striate.tasks.detect.alignment import align
 from striate.tasks.detect.fpn import Extra, PyramidBackbone, reductions_of
 from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, log_odds, stack_detections

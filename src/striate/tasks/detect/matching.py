@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from striate.data.sample import CROWD, PLAIN
+from striate.data.targets import CROWD, PLAIN
 from striate.tasks.detect.assignment import match_greedily
 from striate.tasks.detect.boxes import box_area, iou
 

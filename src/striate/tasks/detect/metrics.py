@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from striate.errors import DataError, StriateError, UsageError
+from striate.errors import UsageError
 from striate.tasks.bootstrap import f1_of
 from striate.tasks.detect.average_precision import (
-    best_thresholds,
-    coco_evaluation,
     coco_standard_errors,
     mean_counted,
     voc_ap,
 )
-from striate.tasks.detect.matching import Found, Matches, Truth, match
+from striate.tasks.detect.collected import CollectedDetections, same_length
+from striate.tasks.detect.matching import Found, match
+from striate.tasks.metrics import Metrics, Predictions
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 ALL, SMALL, MEDIUM, LARGE = range(4)  # COCO's size bands
 BANDS = {SMALL: (0.0, 32.0**2), MEDIUM: (32.0**2, 96.0**2), LARGE: (96.0**2, 1e10)}  # px², both ends belong to it
@@ -42,8 +41,8 @@ DETECTIONS_RESAMPLED = 5_000_000  # between the two, so that large splits take s
 Threshold = float | Sequence[float] | None
 
 
-class DetectionMetrics:
-    """Collects detections and targets over a split and judges them.
+class DetectionMetrics(Metrics):
+    """Detections and objects of each picture, and what follows.
 
     Crowds are treated as COCO treats them, difficult objects are neither hits nor misses. Means go over the classes
     that have objects.
@@ -66,15 +65,16 @@ class DetectionMetrics:
         self.classes = tuple(classes)
         self.given = None if thresholds is None else [float(threshold) for threshold in thresholds]
         self.parts: list[tuple[Tensor, Tensor]] = []
-        self.kept: Judged | None = None  # what was worked out of all parts
+        self.kept: CollectedDetections | None = None  # what was worked out of all parts
 
-    def update(self, detections: Tensor, targets: Tensor) -> None:
+    def update(self, predictions: Predictions, targets: Tensor) -> None:
         """Take a batch, in pixels of the pictures as they were read; it stays on its device, nothing is waited for.
 
         Args:
-            detections: float [B, K, 6], see `outputs`.
+            predictions: B times float [K, 6], see `outputs`; K may differ.
             targets: float [B, M, 7].
         """
+        detections = same_length(predictions)
         for name, rows, columns in (("detections", detections, 6), ("targets", targets, 7)):
             if rows.ndim != 3 or rows.shape[2] != columns or len(rows) != len(detections):
                 raise UsageError(f"{name} are {list(rows.shape)}, expected [{len(detections)}, rows, {columns}]")
@@ -82,8 +82,12 @@ class DetectionMetrics:
         # a copy: compiled networks may write their next output where this one lies
         self.parts.append((detections.detach().to(torch.float32, copy=True), targets.detach().float().clone()))
 
+    def merge(self, other: Any) -> None:
+        self.kept = None
+        self.parts += other.parts
+
     @property
-    def judged(self) -> Judged:
+    def judged(self) -> CollectedDetections:
         """All parts as one, checked.
 
         Raises:
@@ -91,7 +95,7 @@ class DetectionMetrics:
             StriateError: a detection is NaN, infinite or no class.
         """
         if self.kept is None:
-            self.kept = Judged(self.classes, self.parts)
+            self.kept = CollectedDetections(self.classes, self.parts)
         return self.kept
 
     @property
@@ -290,59 +294,3 @@ class DetectionMetrics:
         least = torch.as_tensor(self.thresholds if threshold is None else threshold, dtype=torch.float32)
         found = self.judged.found
         return found.where(found.scores >= least.expand(len(self.classes))[found.labels])
-
-
-class Judged:
-    """Everything that was taken as rows, and what follows from it, worked out when first asked for."""
-
-    def __init__(self, classes: tuple[str, ...], parts: Sequence[tuple[Tensor, Tensor]]) -> None:
-        self.classes = len(classes)
-        self.pictures = sum(len(targets) for _, targets in parts)
-        if not self.pictures:
-            raise DataError("no pictures to judge: the split is empty")
-        self.found = Found.of([detections.cpu() for detections, _ in parts])
-        self.truth = Truth.of([targets.cpu() for _, targets in parts])
-        self.errors: dict[int, dict[str, float]] = {}  # of seeds
-        self.check()
-
-    def check(self) -> None:
-        found, truth = self.found, self.truth
-        broken = ~(found.boxes.isfinite().all(1) & found.scores.isfinite() & (found.labels >= 0))
-        if broken.any():
-            raise StriateError(
-                f"a detection on picture {int(found.pictures[broken][0])} of {self.pictures} is NaN or infinite "
-                f"({int(broken.sum())} in all): train with a lower learning rate, or precision=fp32"
-            )
-        for rows, what, error in ((found, "a detection", StriateError), (truth, "an object", DataError)):
-            beyond = rows.labels >= self.classes
-            if beyond.any():
-                raise error(
-                    f"{what} on picture {int(rows.pictures[beyond][0])} is class {int(rows.labels[beyond][0])}, there "
-                    f"are only {self.classes} classes, from 0 on"
-                )
-        if not truth.boxes.isfinite().all():
-            where = int(truth.pictures[~truth.boxes.isfinite().all(1)][0])
-            raise DataError(f"an object on picture {where} has a box that is NaN or infinite")
-
-    @cached_property
-    def evaluation(self) -> Any:
-        return coco_evaluation(self.found, self.truth, self.classes, self.pictures)
-
-    @cached_property
-    def precision(self) -> np.ndarray:
-        """float64 [10 IoUs, 101 recalls, K, 4 size bands, 3 limits]; -1 where there are no objects."""
-        return self.evaluation.eval["precision"]
-
-    @cached_property
-    def recall(self) -> np.ndarray:
-        """float64 [10 IoUs, K, 4 size bands, 3 limits]; -1 where there are no objects."""
-        return self.evaluation.eval["recall"]
-
-    @cached_property
-    def matches(self) -> Matches:
-        """Which detections found which objects of their class at IoU 0.5."""
-        return match(self.found, self.truth, self.pictures)
-
-    @cached_property
-    def tuned(self) -> list[float]:
-        return best_thresholds(self.found, self.truth, self.matches, self.classes)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from striate.data.sample import PLAIN, Objects
+from striate.data.targets import PLAIN, Objects
 
 LIMIT = 100  # detections kept of a picture, as COCO counts them
 LEAST_SCORE = 0.01  # below this a detection is not worth keeping

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
 
 from striate.backbones import Backbone, FeatureList, create_model
-from striate.data.sample import PLAIN
+from striate.data.targets import PLAIN
 from striate.errors import UsageError
 from striate.tasks.detect.boxes import decode_boxes, encode_boxes
 from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, padded, stack_detections

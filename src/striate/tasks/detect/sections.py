@@ -9,11 +9,23 @@ import torch
 from torch import Tensor
 
 from striate.data.sample import Sample
-from striate.errors import StriateError
 from striate.tasks.classify.figures import draw_confusion
 from striate.tasks.detect.figures import draw_curves, draw_object, draw_sizes
 from striate.tasks.detect.metrics import DetectionMetrics
-from striate.tasks.section import BLUE, GREEN, ORANGE, RED, Figure, PictureCard, Section, Table
+from striate.tasks.section import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    RED,
+    Figure,
+    PictureCard,
+    Row,
+    Section,
+    Table,
+    numbers_section,
+    picture_card,
+    refuse_other_count,
+)
 
 PICTURES = 12  # worst misses, and surest false alarms, shown
 PAIRS = 15  # most confused pairs listed
@@ -41,12 +53,10 @@ def sections(metrics: DetectionMetrics, samples: Sequence[Sample], read: Callabl
     Raises:
         StriateError: samples and judged pictures differ in number.
     """
-    judged = metrics.judged.pictures
-    if judged != len(samples):
-        raise StriateError(f"{judged} pictures were judged but {len(samples)} samples given: one each is needed")
+    refuse_other_count(metrics.judged.pictures, samples, "pictures")
     full = metrics.full()
     return [
-        numbers_section(full),
+        numbers_section(full, NAMES, numbers_text(full), voc_rows(full)),
         curves_section(full),
         confusion_section(metrics, full),
         classes_section(full),
@@ -56,25 +66,20 @@ def sections(metrics: DetectionMetrics, samples: Sequence[Sample], read: Callabl
     ]
 
 
-def numbers_section(full: dict[str, Any]) -> Section:
-    rows: list[list[str | float | None]] = [
-        [NAMES[name], one["value"], f"{one['low']:.4f} to {one['high']:.4f}", one["meaning"]]
-        for name, one in full["scalars"].items()
-    ]
-    for metric, meaning in (
-        ("voc12", "area below precision against recall at IoU 0.5, the mean over classes (PASCAL VOC 2010 to 2012)"),
-        ("voc07", "the same from eleven recalls (PASCAL VOC 2007)"),
-    ):
-        rows.append([f"{metric.upper()} AP50", full[metric], "–", meaning])
-    return Section(
-        "The numbers",
+def numbers_text(full: dict[str, Any]) -> str:
+    return (
         f"Judged on {full['objects']:,} objects of {full['samples']:,} pictures, with {full['detections']:,} "
         "detections. A detection is right when it has the class of an object that no better one found and overlaps it "
         "enough (IoU: the shared area, of the area that both cover). The interval is what another set of as many "
         f"pictures of the same kind would give, 95 times of 100 (bootstrap, {full['resamples']:,} resamples); it says "
-        "nothing of how another training run would turn out.",
-        tables=[Table(["measure", "value", "95 % interval", "what it says"], rows)],
+        "nothing of how another training run would turn out."
     )
+
+
+def voc_rows(full: dict[str, Any]) -> list[Row]:
+    area = "area below precision against recall at IoU 0.5, the mean over classes (PASCAL VOC 2010 to 2012)"
+    meanings = {"voc12": area, "voc07": "the same from eleven recalls (PASCAL VOC 2007)"}
+    return [[f"{metric.upper()} AP50", full[metric], "–", meaning] for metric, meaning in meanings.items()]
 
 
 def curves_section(full: dict[str, Any]) -> Section:
@@ -216,8 +221,7 @@ def card(
     other_colour: str,
     caption: str,
 ) -> PictureCard:
-    try:
-        picture = draw_object(read(sample), box, colour, others, other_colour)
-    except StriateError:
-        picture, caption = None, f"{caption}\n(the picture could not be read)"
-    return PictureCard(picture, f"{caption}\n{sample.name}", "bad")
+    def drawn(sample: Sample) -> Tensor:
+        return draw_object(read(sample), box, colour, others, other_colour)
+
+    return picture_card(sample, drawn, caption, "bad")

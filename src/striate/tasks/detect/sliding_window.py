@@ -19,7 +19,7 @@ from torchvision.ops import roi_align
 
 from striate.backbones import create_model
 from striate.backbones.backbone import Backbone, WithAuxiliary
-from striate.data.sample import PLAIN
+from striate.data.targets import PLAIN
 from striate.errors import UsageError
 from striate.tasks.detect.boxes import box_area, box_convert, iou
 from striate.tasks.detect.nms import weighted_nms

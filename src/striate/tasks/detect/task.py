@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from striate.config import Augment, Preprocess
 from striate.data.facts import Facts
 from striate.data.geometry import to_picture
-from striate.data.sample import Objects, Sample
+from striate.data.sample import Sample
+from striate.data.targets import Objects, Target
 from striate.errors import UsageError, did_you_mean
 from striate.results import Detections, Result
 from striate.tasks.detect.boxes import iou
@@ -22,9 +23,9 @@ from striate.tasks.detect.data_fits import clusters, grid_of, ladder_of_anchors,
 from striate.tasks.detect.metrics import DetectionMetrics
 from striate.tasks.detect.outputs import Outputs, collate_objects
 from striate.tasks.detect.sections import sections
+from striate.tasks.detect.stitching import stitch_detections
 from striate.tasks.explainable import Explainable
-from striate.tasks.section import Section
-from striate.tasks.task import Task
+from striate.tasks.task import THRESHOLD, TILES, Task, refuse_threshold
 
 FEW_EPOCHS = 40  # up to here light augmentation: what is seen seldom is not yet known by heart
 SHOWN = 0.3  # the score from which a detection holds, before thresholds are chosen on validation
@@ -85,7 +86,13 @@ class Detect(Explainable, Task):
 
     name = "detect"
     result: ClassVar[type[Result]] = Detections
+    supports: ClassVar[frozenset[str]] = frozenset({"sampling", "adversarial", TILES, THRESHOLD})
+    hints: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("mixup", "cutmix"), "what boxes have is a mosaic: --augment.mosaic 1"),
+        **dict.fromkeys(("label_smoothing", "class_weights"), "--sampling balanced helps rare classes"),
+    }
     spatial: ClassVar[bool] = True
+    independent = True
 
     def __init__(
         self,
@@ -96,10 +103,6 @@ class Detect(Explainable, Task):
         self.classes = tuple(classes)
         self.thresholds = list(thresholds) if thresholds is not None else None
         self.detector = dict(detector or {})
-
-    @property
-    def independent(self) -> bool:
-        return True
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -147,34 +150,24 @@ class Detect(Explainable, Task):
     def collate(self, targets: Sequence[Objects | None]) -> Tensor:
         return collate_objects(targets)
 
-    def dense(self, targets: Tensor) -> Tensor:
-        raise UsageError("mixup and cutmix are for labels; what boxes have is a mosaic: --augment.mosaic 1")
-
-    def class_counts(self, targets: Tensor) -> Tensor:
-        """Objects of each class."""
-        labels = targets[..., 4]
-        return torch.bincount(labels[labels >= 0].long(), minlength=len(self.classes)).float()
-
-    def sample_weights(self, targets: Tensor) -> Tensor:
-        """Each picture as the rarest of its classes asks; one without objects as the commonest class."""
-        rarity = torch.cat((1 / self.class_counts(targets).clamp(min=1), torch.zeros(1)))
-        weights = rarity[targets[..., 4].long()].amax(1)  # class -1 is the last
-        return weights.where(weights > 0, rarity[:-1].min())
+    def target_transform(self, target: Any) -> Target | None:
+        return None if target is None else target.without_masks()
 
     def loss(
         self, outputs: Outputs, targets: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
     ) -> dict[str, Tensor]:
-        if label_smoothing or class_weights is not None:
-            raise UsageError("task detect knows neither label smoothing nor class weights; --sampling balanced helps")
         return outputs.losses(targets)
 
-    def settle(self, outputs: Outputs, sizes: Tensor, preprocess: Preprocess) -> Tensor:
-        """float32 [B, K, 6], boxes in pixels of the pictures as they were read, cut at their edges."""
+    def postprocess(self, outputs: Outputs, sizes: Tensor, preprocess: Preprocess) -> list[Tensor]:
+        """B times float32 [K, 6], boxes in pixels of the pictures as they were read, cut at their edges."""
         found = outputs.detections().float().cpu()
         corners = to_picture(found[..., :4].reshape(len(found), -1, 2), sizes, preprocess)
         bounds = sizes.flip(1)[:, None].to(corners.dtype)  # width, height
         boxes = corners.clamp(min=0).minimum(bounds).reshape(len(found), -1, 4)
-        return torch.cat((boxes * (found[..., 5:] >= 0), found[..., 4:]), -1)
+        return list(torch.cat((boxes * (found[..., 5:] >= 0), found[..., 4:]), -1))
+
+    def stitch(self, predictions: Sequence[Tensor], windows: Tensor, size: tuple[int, int]) -> Tensor:
+        return stitch_detections(torch.stack(list(predictions)), windows, size)
 
     def predicted_class(self, outputs: Outputs) -> Tensor:
         return outputs.evidence().amax(1).argmax(1)
@@ -201,33 +194,25 @@ class Detect(Explainable, Task):
             strengths = strengths.masked_fill(near < near.amax(1, keepdim=True) - 1e-4, -inf)
         return strengths.amax(1)
 
-    def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
+    def calibrate(self, metrics: DetectionMetrics) -> None:
         """The threshold of each class that gives the best F1 on these pictures."""
-        metrics = DetectionMetrics(self.classes)
-        metrics.update(outputs, targets)
         self.thresholds = metrics.tuned_thresholds()
 
-    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise UsageError(f"a threshold must be in 0..1, not {threshold}")
+    def to_result(self, prediction: Tensor, source: Any, threshold: float | None = None) -> Detections:
+        if threshold is not None:
+            refuse_threshold(threshold)
         if threshold is None and self.thresholds is not None:
             bars = torch.tensor(self.thresholds)
         else:
             bars = torch.full((len(self.classes),), SHOWN if threshold is None else threshold)
-        results: list[Result] = []
-        for rows, source in zip(outputs, sources, strict=True):
-            labels = rows[:, 5].long()
-            held = (labels >= 0) & (rows[:, 4] >= bars[labels.clamp(min=0)])
-            results.append(Detections(source, self.classes, rows[held, :4], rows[held, 4], labels[held]))
-        return results
+        labels = prediction[:, 5].long()
+        held = (labels >= 0) & (prediction[:, 4] >= bars[labels.clamp(min=0)])
+        return Detections(source, self.classes, prediction[held, :4], prediction[held, 4], labels[held])
 
     def metrics(self) -> DetectionMetrics:
         return DetectionMetrics(self.classes, self.thresholds)
 
-    def sections(
-        self, metrics: DetectionMetrics, samples: Sequence[Sample], read: Callable[[Sample], Tensor]
-    ) -> list[Section]:
-        return sections(metrics, samples, read)
+    sections = staticmethod(sections)
 
 
 AUGMENTS = {

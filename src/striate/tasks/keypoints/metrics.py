@@ -8,23 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from striate.errors import DataError, StriateError, UsageError
+from striate.errors import DataError, UsageError
 from striate.tasks.bootstrap import RESAMPLES, bootstrap_mean, interval
 from striate.tasks.keypoints.schemes import Scheme
+from striate.tasks.metrics import Predictions, RowMetrics, as_rows
 
 FAILED = 0.1  # of the unit: a picture whose mean error is above has failed, as 300-W counts it
 ALONE = 100.0  # pixels: the unit where a picture can have but one point
 
 DESCRIPTIONS = {  # what each scalar means, for people
-    "1-nme": "1 minus the next line, so that higher is better; this one decides which weights are kept",
-    "nme": "normalised mean error: mean distance of said and true point in units of the face or body; lower is better",
+    "nme": "normalised mean error: mean distance of said and true point in units of the face or body; lower is better; "
+    "this one decides which weights are kept",
     "auc": "area under the curve of pictures by error, up to a tenth of the unit; 1 is perfect",
     "failures": "pictures whose mean error is above a tenth of the unit; lower is better",
     "pck_05": "points within a twentieth of the unit (PCK@0.05)",
     "pck_10": "points within a tenth of the unit (PCK@0.1)",
     "pixels": "mean distance in pixels of the pictures; lower is better",
 }
-SHARES = ("1-nme", "auc", "failures", "pck_05", "pck_10")
+SHARES = ("auc", "failures", "pck_05", "pck_10")
 PCK = {"pck_05": 0.05, "pck_10": 0.1}
 
 
@@ -52,53 +53,34 @@ def units(truth: Tensor, scheme: Scheme) -> Tensor:
     return unit.where((unit > 0) & unit.isfinite(), torch.tensor(float("nan"), dtype=torch.float64))
 
 
-class KeypointMetrics:
-    """Collects points said and true over a split and judges them.
+class KeypointMetrics(RowMetrics):
+    """Points said and true of each picture, and what follows.
 
     Attributes:
-        best: the metric that decides; higher is better. It is 1 - NME, which unlike PCK and AUC still tells bad
-            networks from worse ones in the first epochs.
+        best: NME, which unlike PCK and AUC still tells bad networks from worse ones in the first epochs.
     """
 
-    best = "1-nme"
+    best = "nme"
+    mode = "min"
 
     def __init__(self, classes: Sequence[str], scheme: Scheme) -> None:
+        super().__init__()
         self.classes = tuple(classes)
         self.scheme = scheme
-        self.parts: list[tuple[Tensor, Tensor]] = []
 
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
+    def update(self, predictions: Predictions, targets: Tensor) -> None:
         """Take a batch, both in pixels of the pictures as they were read.
 
         Args:
-            outputs: float [B, K, 3]: x, y, how sure; what `settle` gives.
+            predictions: B times float [K, 3]: x, y, how sure.
             targets: float [B, K, 3]: x, y, known.
         """
-        expected = (len(self.classes), 3)
+        outputs, expected = as_rows(predictions), (len(self.classes), 3)
         if outputs.shape != targets.shape or outputs.ndim != 3 or tuple(outputs.shape[1:]) != expected:
             raise UsageError(
                 f"points are {list(outputs.shape)} and targets {list(targets.shape)}, expected [B, {expected[0]}, 3]"
             )
-        self.parts.append((outputs.detach().to(torch.float32, copy=True), targets.detach().clone()))
-
-    def gathered(self) -> tuple[Tensor, Tensor]:
-        """Said and true, float32 [N, K, 3] on the CPU, in the order of updates.
-
-        Raises:
-            DataError: there is nothing to judge.
-            StriateError: a place is NaN or infinite.
-        """
-        if not sum(len(said) for said, _ in self.parts):
-            raise DataError("no pictures to judge: the split is empty")
-        said, truth = (torch.cat([part[i] for part in self.parts]).cpu() for i in (0, 1))
-        self.parts = [(said, truth)]
-        if not said.isfinite().all():
-            where = int((~said.isfinite().flatten(1).all(1)).nonzero()[0])
-            raise StriateError(
-                f"the network's output for picture {where} of {len(said)} is NaN or infinite: "
-                "train with a lower learning rate, or precision=fp32"
-            )
-        return said, truth
+        self.keep(outputs, targets)
 
     def errors(self) -> Tensor:
         """Distance of each point in units of its picture, float64 [N, K]; NaN where the point or the unit is unknown.
@@ -126,7 +108,7 @@ class KeypointMetrics:
         errors = errors[judged]
         known = ~errors.isnan()
         nme = errors.nanmean(1)
-        found = {"1-nme": 1 - nme, "nme": nme}
+        found = {"nme": nme}
         # the area under a picture's own step, cut at FAILED, is what is left of FAILED after its error
         found |= {"auc": (1 - nme / FAILED).clamp(min=0), "failures": (nme > FAILED).double()}
         for name, share in PCK.items():

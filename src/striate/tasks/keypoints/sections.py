@@ -12,10 +12,21 @@ from torch import Tensor
 
 from striate.data.sample import Sample
 from striate.drawing import draw_points
-from striate.errors import StriateError
 from striate.results import as_pillow
 from striate.tasks.keypoints.metrics import FAILED, KeypointMetrics
-from striate.tasks.section import BLUE, GREY, ORANGE, RED, Figure, PictureCard, Section, Table
+from striate.tasks.section import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    Figure,
+    PictureCard,
+    Section,
+    Table,
+    numbers_section,
+    picture_card,
+    refuse_other_count,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -25,7 +36,6 @@ CARD = 240  # pixels, the longer side of a drawn picture
 MOST_POINTS = 24  # in the table: the worst
 
 NAMES = {
-    "1-nme": "1 - NME",
     "nme": "Normalised mean error (NME)",
     "auc": f"Area under the curve to {FAILED:g}",
     "failures": f"Failures (NME above {FAILED:g})",
@@ -41,27 +51,17 @@ def sections(metrics: KeypointMetrics, samples: Sequence[Sample], read: Callable
     Raises:
         StriateError: samples and judged outputs differ in number.
     """
-    judged = len(metrics.gathered()[0])
-    if judged != len(samples):
-        raise StriateError(f"{judged} outputs were judged but {len(samples)} samples given: one each is needed")
-    return [numbers_section(metrics), errors_section(metrics), *picture_sections(metrics, samples, read)]
-
-
-def numbers_section(metrics: KeypointMetrics) -> Section:
+    refuse_other_count(len(metrics), samples)
     full = metrics.full()
-    rows = [
-        [NAMES[name], one["value"], f"{one['low']:.4f} to {one['high']:.4f}", one["meaning"]]
-        for name, one in full["scalars"].items()
-    ]
     left = full["samples"] - full["judged"]
-    return Section(
-        "The numbers",
+    text = (
         f"Judged on {full['judged']:,} pictures"
         + (f" ({left:,} more have no points to judge by)" if left else "")
         + f". The unit is {full['unit']}. The interval is what another set of as many pictures of the same kind "
-        f"would give, 95 times of 100 (bootstrap, {full['resamples']:,} resamples).",
-        tables=[Table(["measure", "value", "95 % interval", "what it says"], rows)],
+        f"would give, 95 times of 100 (bootstrap, {full['resamples']:,} resamples)."
     )
+    pictures = picture_sections(metrics, samples, read)
+    return [numbers_section(full, NAMES, text), errors_section(metrics), *pictures]
 
 
 def errors_section(metrics: KeypointMetrics) -> Section:
@@ -144,13 +144,11 @@ def picture_sections(
     few = max(1, min(PICTURES, len(worst) // 2))
 
     def card(i: int) -> PictureCard:
-        caption, picture = f"NME {100 * float(nme[i]):.1f} %\n{samples[i].name}", None
-        try:
-            picture = drawn(read(samples[i]), said[i], truth[i], metrics.scheme.lines)
-        except StriateError:
-            caption += "\n(the picture could not be read)"
         tone = "good" if nme[i] <= FAILED / 2 else "bad" if nme[i] > FAILED else "neutral"
-        return PictureCard(picture, caption, tone)
+        caption = f"NME {100 * float(nme[i]):.1f} %"
+        return picture_card(
+            samples[i], lambda one: drawn(read(one), said[i], truth[i], metrics.scheme.lines), caption, tone
+        )
 
     key = "Orange is where the network sees the points, green where they are."
     return [

@@ -5,7 +5,7 @@ The default head learns from coordinates and from maps at once, which few pictur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from striate.config import Augment, Preprocess
 from striate.data.facts import Facts
 from striate.data.geometry import to_picture
-from striate.data.sample import Points, Sample
+from striate.data.targets import Points
 from striate.errors import DataError, UsageError, did_you_mean
 from striate.results import Result
 from striate.results.keypoints import Keypoints as KeypointsResult
@@ -24,7 +24,6 @@ from striate.tasks.keypoints.metrics import KeypointMetrics
 from striate.tasks.keypoints.networks import Heatmaps, PointOutputs, Regression, gaussians, nearby, peaks
 from striate.tasks.keypoints.schemes import scheme_of
 from striate.tasks.keypoints.sections import sections
-from striate.tasks.section import Section
 from striate.tasks.task import Task
 
 HEADS = {  # `--model cascade/resnet18`: which points a network gives, and in how many stages
@@ -56,6 +55,7 @@ class Keypoints(Explainable, Task):
 
     name = "keypoints"
     result: ClassVar[type[Result]] = KeypointsResult
+    supports: ClassVar[frozenset[str]] = frozenset({"class_weights", "adversarial"})
     spatial: ClassVar[bool] = True
 
     def __init__(self, classes: Sequence[str], symmetry: Sequence[int] | None = None) -> None:
@@ -65,10 +65,6 @@ class Keypoints(Explainable, Task):
         self._symmetry = None if symmetry is None else list(symmetry)
         self.scheme = scheme_of(self.classes, symmetry)
         self.pairs = self.scheme.mirror  # None where unknown: then pictures must not be mirrored
-
-    @property
-    def independent(self) -> bool:
-        return False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -107,16 +103,9 @@ class Keypoints(Explainable, Task):
                 row.copy_(torch.where(known, target.values, torch.zeros(())))
         return found
 
-    def dense(self, targets: Tensor) -> Tensor:
-        raise UsageError("places cannot be mixed: mixup and cutmix are for labels; leave them at 0")
-
-    def class_counts(self, targets: Tensor) -> Tensor:
+    def class_counts(self, targets: Sequence[Points | None]) -> Tensor:
         """In how many pictures each point is known, float [K]."""
-        return (targets[..., 2] > 0).sum(0).float()
-
-    def sample_weights(self, targets: Tensor) -> Tensor:
-        """All alike: pictures have no classes here."""
-        return torch.ones(len(targets))
+        return (self.collate(targets)[..., 2] > 0).sum(0).float()
 
     def loss(
         self,
@@ -153,8 +142,8 @@ class Keypoints(Explainable, Task):
         divergence = mean(jensen_shannon(outputs.maps, gaussians(truth, rows, columns, SOFT_SIGMA)))
         return {"loss": distance + divergence, "distance": distance, "divergence": divergence}
 
-    def settle(self, outputs: PointOutputs, sizes: Tensor, preprocess: Preprocess) -> Tensor:
-        """float32 [B, K, 3] on the CPU: x, y in pixels of the pictures as they were read, and how sure, 0..1.
+    def postprocess(self, outputs: PointOutputs, sizes: Tensor, preprocess: Preprocess) -> list[Tensor]:
+        """B times float32 [K, 3] on the CPU: x, y in pixels of the pictures as they were read, and how sure, 0..1.
 
         Regression does not know how sure it is and says 1.
 
@@ -172,7 +161,7 @@ class Keypoints(Explainable, Task):
         sure = torch.ones_like(points[..., 0]) if sure is None else sure.clamp(0, 1)
         height, width = outputs.size
         pixels = (points * points.new_tensor([width, height])).cpu()
-        return torch.cat((to_picture(pixels, sizes.cpu(), preprocess), sure.cpu()[..., None]), 2)
+        return list(torch.cat((to_picture(pixels, sizes.cpu(), preprocess), sure.cpu()[..., None]), 2))
 
     def predicted_class(self, outputs: PointOutputs) -> Tensor:
         given = outputs.points if outputs.points is not None else outputs.maps
@@ -193,24 +182,16 @@ class Keypoints(Explainable, Task):
         peaks = (maps if outputs.points is None else maps.log_softmax(2)).amax(2)  # [B, K]
         return peaks.mean(1) if label is None else peaks[:, label]
 
-    def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
-        """Nothing: every point is always given."""
-
-    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
+    def to_result(self, prediction: Tensor, source: Any, threshold: float | None = None) -> KeypointsResult:
         if threshold is not None:
             raise UsageError("a threshold is for models that say whether something is there; this one says where")
-        return [
-            KeypointsResult(source=source, names=self.classes, points=row, lines=self.scheme.lines)
-            for source, row in zip(sources, outputs.float().cpu(), strict=True)
-        ]
+        points = prediction.float().cpu()
+        return KeypointsResult(source=source, names=self.classes, points=points, lines=self.scheme.lines)
 
     def metrics(self) -> KeypointMetrics:
         return KeypointMetrics(self.classes, self.scheme)
 
-    def sections(
-        self, metrics: KeypointMetrics, samples: Sequence[Sample], read: Callable[[Sample], Tensor]
-    ) -> list[Section]:
-        return sections(metrics, samples, read)
+    sections = staticmethod(sections)
 
 
 def parsed(architecture: str) -> tuple[str, str]:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from striate.errors import DataError, StriateError, UsageError
+from striate.errors import UsageError
 from striate.tasks.bootstrap import RESAMPLES, bootstrap_mean, interval
+from striate.tasks.metrics import Predictions, RowMetrics, as_rows
 
 OVERLAP = 0.5  # IoU from which on a box is right (ImageNet's localisation task, Russakovsky et al. 2015, section 4.2)
 
@@ -31,8 +32,8 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     return (both / whole.where(whole > 0, torch.ones_like(whole))).where(whole > 0, torch.zeros_like(whole))
 
 
-class LocalizeMetrics:
-    """Collects what is said and true over a split and judges it.
+class LocalizeMetrics(RowMetrics):
+    """What is said and true of each picture, and what follows.
 
     Attributes:
         best: the metric that decides; higher is better.
@@ -41,43 +42,25 @@ class LocalizeMetrics:
     best = "localized"
 
     def __init__(self, classes: Sequence[str], threshold: float) -> None:
+        super().__init__()
         self.classes = tuple(classes)
         self.threshold = threshold
-        self.parts: list[tuple[Tensor, Tensor]] = []
 
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
+    def update(self, predictions: Predictions, targets: Tensor) -> None:
         """Take a batch, places in pixels of the pictures as they were read.
 
         Args:
-            outputs: float [B, 5 + K]: x1, y1, x2, y2, p, classes; what `settle` gives.
+            predictions: B times float [5 + K]: x1, y1, x2, y2, p, classes.
             targets: float [B, 1, 7].
         """
+        outputs = as_rows(predictions)
         width = 5 + len(self.classes)
         if outputs.ndim != 2 or outputs.shape[1] != width or targets.shape != (len(outputs), 1, 7):
             raise UsageError(
                 f"outputs are {list(outputs.shape)} and targets {list(targets.shape)}, "
                 f"expected [B, {width}] and [B, 1, 7]"
             )
-        self.parts.append((outputs.detach().to(torch.float32, copy=True), targets.detach()[:, 0].clone()))
-
-    def gathered(self) -> tuple[Tensor, Tensor]:
-        """Said [N, 5 + K] and true [N, 7], on the CPU, in the order of updates.
-
-        Raises:
-            DataError: there is nothing to judge.
-            StriateError: an output is NaN or infinite.
-        """
-        if not sum(len(said) for said, _ in self.parts):
-            raise DataError("no pictures to judge: the split is empty")
-        said, truth = (torch.cat([part[i] for part in self.parts]).cpu() for i in (0, 1))
-        self.parts = [(said, truth)]
-        if not said.isfinite().all():
-            where = int((~said.isfinite().all(1)).nonzero()[0])
-            raise StriateError(
-                f"the network's output for picture {where} of {len(said)} is NaN or infinite: "
-                "train with a lower learning rate, or precision=fp32"
-            )
-        return said, truth
+        self.keep(outputs, targets[:, 0])
 
     def of_pictures(self) -> dict[str, Tensor]:
         """Of every picture, [N] each: `there`, `seen`, `named`, `right` (in all) are bool, `iou` float64, 0 if none."""

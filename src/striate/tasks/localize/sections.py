@@ -11,10 +11,19 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from striate.data.sample import Sample
-from striate.errors import StriateError
 from striate.results import as_pillow
 from striate.tasks.localize.metrics import OVERLAP, LocalizeMetrics
-from striate.tasks.section import BLUE, GREY, Figure, PictureCard, Section, Table
+from striate.tasks.section import (
+    BLUE,
+    GREY,
+    Figure,
+    PictureCard,
+    Section,
+    Table,
+    numbers_section,
+    picture_card,
+    refuse_other_count,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -38,25 +47,15 @@ def sections(metrics: LocalizeMetrics, samples: Sequence[Sample], read: Callable
     Raises:
         StriateError: samples and judged outputs differ in number.
     """
-    judged = len(metrics.gathered()[0])
-    if judged != len(samples):
-        raise StriateError(f"{judged} outputs were judged but {len(samples)} samples given: one each is needed")
-    return [numbers_section(metrics), classes_section(metrics), *picture_sections(metrics, samples, read)]
-
-
-def numbers_section(metrics: LocalizeMetrics) -> Section:
+    refuse_other_count(len(metrics), samples)
     full = metrics.full()
-    rows = [
-        [NAMES[name], one["value"], f"{one['low']:.4f} to {one['high']:.4f}", one["meaning"]]
-        for name, one in full["scalars"].items()
-    ]
-    return Section(
-        "The numbers",
+    text = (
         f"Judged on {full['samples']:,} pictures, {full['objects']:,} of them with an object; one is said to be there "
         f"from p = {full['threshold']:g} on. The interval is what another set of as many pictures of the same kind "
-        f"would give, 95 times of 100 (bootstrap, {full['resamples']:,} resamples).",
-        tables=[Table(["measure", "value", "95 % interval", "what it says"], rows)],
+        f"would give, 95 times of 100 (bootstrap, {full['resamples']:,} resamples)."
     )
+    pictures = picture_sections(metrics, samples, read)
+    return [numbers_section(full, NAMES, text), classes_section(metrics), *pictures]
 
 
 def classes_section(metrics: LocalizeMetrics) -> Section:
@@ -99,12 +98,9 @@ def picture_sections(
         is_seen, is_there = bool(of["seen"][i]), bool(of["there"][i])
         caption = f"{metrics.classes[label]} (p {said[i, 4]:.2f})" if is_seen else f"nothing (p {said[i, 4]:.2f})"
         caption += f"\nis {metrics.classes[int(truth[i, 4])]}, IoU {of['iou'][i]:.2f}" if is_there else "\nis nothing"
-        picture = None
-        try:
-            picture = drawn(read(samples[i]), said[i, :4] if is_seen else None, truth[i, :4] if is_there else None)
-        except StriateError:
-            caption += "\n(the picture could not be read)"
-        return PictureCard(picture, f"{caption}\n{samples[i].name}", "good" if of["right"][i] else "bad")
+        boxes = said[i, :4] if is_seen else None, truth[i, :4] if is_there else None
+        tone = "good" if of["right"][i] else "bad"
+        return picture_card(samples[i], lambda one: drawn(read(one), *boxes), caption, tone)
 
     def shown(title: str, text: str, chosen: Tensor, order: Tensor) -> list[Section]:
         rows = [i for i in order.tolist() if chosen[i]][:PICTURES]

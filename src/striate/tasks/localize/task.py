@@ -6,7 +6,7 @@ classes: one network answers all at once. Where no object is, only p is judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -19,15 +19,14 @@ from striate.backbones.backbone import WithAuxiliary
 from striate.config import Augment, Preprocess
 from striate.data.facts import Facts
 from striate.data.geometry import to_picture
-from striate.data.sample import PLAIN, Objects, Sample
+from striate.data.targets import PLAIN, Objects, Target
 from striate.errors import DataError, UsageError
 from striate.results import Detections, Result
 from striate.tasks.detect.outputs import collate_objects
 from striate.tasks.explainable import Explainable
 from striate.tasks.localize.metrics import LocalizeMetrics
 from striate.tasks.localize.sections import sections
-from striate.tasks.section import Section
-from striate.tasks.task import Task
+from striate.tasks.task import THRESHOLD, Task, refuse_threshold
 
 LOSSES = ("likely", "squared")
 SMOOTH = 0.05  # of the picture: below, the box's L1 is a parabola
@@ -78,6 +77,9 @@ class Localize(Explainable, Task):
 
     name = "localize"
     result: ClassVar[type[Result]] = Detections
+    supports: ClassVar[frozenset[str]] = frozenset(
+        {"label_smoothing", "class_weights", "sampling", "adversarial", THRESHOLD}
+    )
     spatial: ClassVar[bool] = True
 
     def __init__(self, classes: Sequence[str], loss: str = "likely", threshold: float = 0.5) -> None:
@@ -88,10 +90,6 @@ class Localize(Explainable, Task):
             raise UsageError(f'loss "{loss}" is not known; there are {", ".join(LOSSES)}')
         self.kind = loss
         self.threshold = threshold
-
-    @property
-    def independent(self) -> bool:
-        return False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -112,16 +110,16 @@ class Localize(Explainable, Task):
         """The largest plain object of each picture; of equal ones the first."""
         return collate_objects([None if target is None else largest(target) for target in targets], rows=1)
 
-    def dense(self, targets: Tensor) -> Tensor:
-        raise UsageError("places cannot be mixed: mixup and cutmix are for labels; leave them at 0")
+    def target_transform(self, target: Any) -> Target | None:
+        return None if target is None else target.without_masks()
 
-    def class_counts(self, targets: Tensor) -> Tensor:
-        labels = targets[:, 0, 4].long()
+    def class_counts(self, targets: Sequence[Objects | None]) -> Tensor:
+        labels = self.collate(targets)[:, 0, 4].long()
         return torch.bincount(labels[labels >= 0], minlength=len(self.classes)).float()
 
-    def sample_weights(self, targets: Tensor) -> Tensor:
+    def sample_weights(self, targets: Sequence[Objects | None]) -> Tensor:
         """As classes are rare; pictures without an object are one more class."""
-        kinds = targets[:, 0, 4].long() + 1
+        kinds = self.collate(targets)[:, 0, 4].long() + 1
         return 1 / torch.bincount(kinds).clamp(min=1).float()[kinds]
 
     def loss(
@@ -179,8 +177,8 @@ class Localize(Explainable, Task):
             F.cross_entropy(found[:, 5:], labels, weights, reduction="none", label_smoothing=smoothing),
         )
 
-    def settle(self, outputs: LocalizeOutputs, sizes: Tensor, preprocess: Preprocess) -> Tensor:
-        """float32 [B, 5 + K] on the CPU: x1, y1, x2, y2 in pixels of the pictures as they were read, p, classes 0..1.
+    def postprocess(self, outputs: LocalizeOutputs, sizes: Tensor, preprocess: Preprocess) -> list[Tensor]:
+        """B times float32 [5 + K] on the CPU: x1, y1, x2, y2 in pixels of the pictures as read, p, classes 0..1.
 
         Args:
             sizes: int64 [B, 2], height and width of the pictures as they were read.
@@ -198,7 +196,7 @@ class Localize(Explainable, Task):
         corners = to_picture(corners, sizes.cpu(), preprocess)
         limits = sizes.cpu().flip(1)[:, None].to(corners.dtype)
         corners = torch.minimum(corners.clamp(min=0), limits)
-        return torch.cat((corners.flatten(1), presence, which), 1)
+        return list(torch.cat((corners.flatten(1), presence, which), 1))
 
     def predicted_class(self, outputs: LocalizeOutputs) -> Tensor:
         assert isinstance(outputs.values, Tensor)
@@ -212,36 +210,33 @@ class Localize(Explainable, Task):
         values = outputs.values.float()
         return values[:, 0] + (values[:, 5:].amax(1) if label is None else values[:, 5 + label])
 
-    def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
+    def calibrate(self, metrics: LocalizeMetrics) -> None:
         """The threshold with the most pictures right; the nearest to a half among equals, or where all have objects."""
-        if bool((targets[:, 0, 4] >= 0).all()):
+        if bool((metrics.gathered()[1][:, 4] >= 0).all()):
             return
 
         def right(threshold: float) -> float:
-            metrics = LocalizeMetrics(self.classes, threshold)
-            metrics.update(outputs, targets)
-            return metrics.compute()[metrics.best]
+            tried = LocalizeMetrics(self.classes, threshold)
+            tried.merge(metrics)
+            return tried.compute()[tried.best]
 
         self.threshold = max(THRESHOLDS, key=lambda threshold: (right(threshold), -abs(threshold - 0.5)))
 
-    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
-        """A result with one object, scored p times the share of its class, or with none where p is below."""
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise UsageError(f"a threshold must be in 0..1, not {threshold}")
+    def to_result(self, prediction: Tensor, source: Any, threshold: float | None = None) -> Detections:
+        """One object, scored p times the share of its class, or none where p is below."""
+        if threshold is not None:
+            refuse_threshold(threshold)
         bar = self.threshold if threshold is None else threshold
-        outputs = outputs.float().cpu()
-        share, label = outputs[:, 5:].max(1)
-        kept = label.where(outputs[:, 4] >= bar, torch.tensor(-1))
-        rows = torch.cat((outputs[:, :4], (outputs[:, 4] * share)[:, None], kept[:, None].float()), 1)
-        return [Detections.of(source, self.classes, row[None]) for source, row in zip(sources, rows, strict=True)]
+        prediction = prediction.float().cpu()
+        share, label = prediction[5:].max(0)
+        kept = label if prediction[4] >= bar else torch.tensor(-1)
+        row = torch.cat((prediction[:4], (prediction[4] * share)[None], kept[None].float()))
+        return Detections.of(source, self.classes, row[None])
 
     def metrics(self) -> LocalizeMetrics:
         return LocalizeMetrics(self.classes, self.threshold)
 
-    def sections(
-        self, metrics: LocalizeMetrics, samples: Sequence[Sample], read: Callable[[Sample], Tensor]
-    ) -> list[Section]:
-        return sections(metrics, samples, read)
+    sections = staticmethod(sections)
 
 
 def largest(target: Objects) -> Objects:

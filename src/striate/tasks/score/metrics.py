@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from striate.errors import DataError, StriateError, UsageError
+from striate.errors import UsageError
 from striate.tasks.bootstrap import RESAMPLES, chunks, interval
+from striate.tasks.metrics import Predictions, RowMetrics, as_rows
 
 DESCRIPTIONS = {  # what each scalar means, for people
     "spearman": "rank correlation of said and voted mean: are better pictures put before worse ones?",
@@ -56,8 +57,8 @@ def correlation(x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
     return ((w * dx * dy).sum(-1) / spread.where(~flat, torch.ones_like(spread))).where(~flat, torch.zeros_like(spread))
 
 
-class ScoreMetrics:
-    """Collects logits and shares of votes over a split and judges them.
+class ScoreMetrics(RowMetrics):
+    """Logits and shares of votes of each picture, and what follows from them.
 
     Attributes:
         best: the metric that decides; higher is better.
@@ -66,41 +67,26 @@ class ScoreMetrics:
     best = "spearman"
 
     def __init__(self, grades: Tensor) -> None:
+        super().__init__()
         self.grades = grades
-        self.parts: list[tuple[Tensor, Tensor]] = []
 
-    def update(self, logits: Tensor, targets: Tensor) -> None:
+    def update(self, predictions: Predictions, targets: Tensor) -> None:
         """Take a batch.
 
         Args:
-            logits: float [B, K].
+            predictions: B times logits, float [K].
             targets: float [B, K], shares of votes.
         """
+        logits = as_rows(predictions)
         if logits.ndim != 2 or logits.shape[1] != len(self.grades) or targets.shape != logits.shape:
             raise UsageError(
                 f"logits are {list(logits.shape)} and targets {list(targets.shape)}, expected [B, {len(self.grades)}]"
             )
-        self.parts.append((logits.detach().to(torch.float32, copy=True), targets.detach().clone()))
+        self.keep(logits, targets)
 
-    def gathered(self) -> tuple[Tensor, Tensor]:
-        """Said and voted shares, float64 [N, K] on the CPU, in the order of updates.
-
-        Raises:
-            DataError: there is nothing to judge.
-            StriateError: a logit is NaN or infinite.
-        """
-        if not sum(len(logits) for logits, _ in self.parts):
-            raise DataError("no pictures to judge: the split is empty")
-        logits = torch.cat([part for part, _ in self.parts]).cpu()
-        targets = torch.cat([part for _, part in self.parts]).cpu()
-        self.parts = [(logits, targets)]
-        if not logits.isfinite().all():
-            where = int((~logits.isfinite().all(1)).nonzero()[0])
-            raise StriateError(
-                f"the network's output for picture {where} of {len(logits)} is NaN or infinite: "
-                "train with a lower learning rate, or precision=fp32"
-            )
-        return logits.double().softmax(1), targets.double()
+    def checked(self, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Said and voted shares, float64 [N, K]."""
+        return rows.double().softmax(1), targets.double()
 
     def summaries(self) -> dict[str, Tensor]:
         """Mean and spread, said and voted, float64 [N] each."""

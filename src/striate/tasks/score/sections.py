@@ -9,9 +9,18 @@ import torch
 from torch import Tensor
 
 from striate.data.sample import Sample
-from striate.errors import StriateError
 from striate.tasks.score.metrics import ScoreMetrics
-from striate.tasks.section import BLUE, GREY, ORANGE, Figure, PictureCard, Section, Table
+from striate.tasks.section import (
+    BLUE,
+    GREY,
+    ORANGE,
+    Figure,
+    PictureCard,
+    Section,
+    numbers_section,
+    picture_card,
+    refuse_other_count,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -34,24 +43,14 @@ def sections(metrics: ScoreMetrics, samples: Sequence[Sample], read: Callable[[S
     Raises:
         StriateError: samples and judged outputs differ in number.
     """
-    judged = len(metrics.gathered()[0])
-    if judged != len(samples):
-        raise StriateError(f"{judged} outputs were judged but {len(samples)} samples given: one each is needed")
-    return [numbers_section(metrics), agreement_section(metrics), *picture_sections(metrics, samples, read)]
-
-
-def numbers_section(metrics: ScoreMetrics) -> Section:
+    refuse_other_count(len(metrics), samples)
     full = metrics.full()
-    rows = [
-        [NAMES[name], one["value"], f"{one['low']:.4f} to {one['high']:.4f}", one["meaning"]]
-        for name, one in full["scalars"].items()
-    ]
-    return Section(
-        "The numbers",
+    text = (
         f"Judged on {full['samples']:,} pictures. The interval is what another set of as many pictures of the same "
-        f"kind would give, 95 times of 100 (bootstrap, {full['resamples']:,} resamples).",
-        tables=[Table(["measure", "value", "95 % interval", "what it says"], rows)],
+        f"kind would give, 95 times of 100 (bootstrap, {full['resamples']:,} resamples)."
     )
+    pictures = picture_sections(metrics, samples, read)
+    return [numbers_section(full, NAMES, text), agreement_section(metrics), *pictures]
 
 
 def agreement_section(metrics: ScoreMetrics) -> Section:
@@ -129,12 +128,8 @@ def picture_sections(
         caption = f"said {of['said_mean'][i]:.2f} ± {of['said_spread'][i]:.2f}\nvoted {of['voted_mean'][i]:.2f}"
         if metrics.have_spread:
             caption += f" ± {of['voted_spread'][i]:.2f}"
-        try:
-            picture = read(samples[i])
-        except StriateError:
-            picture, caption = None, f"{caption}\n(the picture could not be read)"
         tone = "good" if error[i] <= step / 2 else "bad" if error[i] > step else "neutral"
-        return PictureCard(picture, f"{caption}\n{samples[i].name}", tone)
+        return picture_card(samples[i], read, caption, tone)
 
     def shown(title: str, text: str, order: Tensor, count: int) -> Section:
         return Section(title, text, pictures=[card(i) for i in order[:count].tolist()])

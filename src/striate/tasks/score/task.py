@@ -6,7 +6,7 @@ each grade; the loss is the distance that the shares' mass has to be moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from striate.backbones import create_model
 from striate.backbones.backbone import WithAuxiliary
-from striate.data.sample import Sample, Votes
+from striate.data.targets import Votes
 from striate.errors import DataError, UsageError
 from striate.results import Rating, Result
 from striate.tasks.explainable import Explainable
 from striate.tasks.score.metrics import ScoreMetrics, mean_and_spread
 from striate.tasks.score.sections import sections
-from striate.tasks.section import Section
-from striate.tasks.task import Task
+from striate.tasks.task import FEATURES, OPTIONS, Task
 
 NEARLY_NOTHING = 1e-12  # under the root, whose slope at 0 is infinite
 
@@ -45,6 +44,7 @@ class Score(Explainable, Task):
 
     name = "score"
     result: ClassVar[type[Result]] = Rating
+    supports: ClassVar[frozenset[str]] = frozenset({*OPTIONS, FEATURES})
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
@@ -53,14 +53,6 @@ class Score(Explainable, Task):
         except ValueError:
             raise DataError(f"task score needs numbers as classes, not {', '.join(self.classes[:5])}") from None
 
-    @property
-    def independent(self) -> bool:
-        return False
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        return {}
-
     def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
         return create_model(architecture, num_classes=len(self.classes), in_chans=in_channels, **arguments)
 
@@ -68,16 +60,16 @@ class Score(Explainable, Task):
         counts = torch.tensor([target.counts for target in targets], dtype=torch.float64).reshape(-1, len(self.classes))
         return (counts / counts.sum(1, keepdim=True)).float()
 
-    def dense(self, targets: Tensor) -> Tensor:
+    def soft_targets(self, targets: Tensor) -> Tensor:
         return targets
 
-    def class_counts(self, targets: Tensor) -> Tensor:
+    def class_counts(self, targets: Sequence[Votes]) -> Tensor:
         """Pictures by the grade nearest to their mean, float [K]."""
-        return torch.bincount(self.nearest(targets), minlength=len(self.classes)).float()
+        return torch.bincount(self.nearest(self.collate(targets)), minlength=len(self.classes)).float()
 
-    def sample_weights(self, targets: Tensor) -> Tensor:
+    def sample_weights(self, targets: Sequence[Votes]) -> Tensor:
         """So that pictures of all mean grades are drawn alike: most means lie in the middle."""
-        return 1 / self.class_counts(targets).clamp(min=1)[self.nearest(targets)]
+        return 1 / self.class_counts(targets).clamp(min=1)[self.nearest(self.collate(targets))]
 
     def nearest(self, targets: Tensor) -> Tensor:
         """The grade nearest to the mean, int64 [B]."""
@@ -116,22 +108,12 @@ class Score(Explainable, Task):
         outputs = outputs.float()
         return outputs.softmax(1) @ self.grades.to(outputs.device) if label is None else outputs[:, label]
 
-    def calibrate(self, outputs: Tensor, targets: Tensor) -> None:
-        """Nothing: the loss already punishes a spread that is not the voters'."""
-
-    def decode(self, outputs: Tensor, sources: Sequence[Any], threshold: float | None = None) -> list[Result]:
+    def to_result(self, prediction: Tensor, source: Any, threshold: float | None = None) -> Rating:
         if threshold is not None:
             raise UsageError("a threshold is for models that give several labels; this one gives a score")
-        grades = tuple(self.grades.tolist())
-        return [
-            Rating(source=source, grades=grades, shares=row)
-            for source, row in zip(sources, outputs.float().softmax(1).cpu(), strict=True)
-        ]
+        return Rating(source=source, grades=tuple(self.grades.tolist()), shares=prediction.float().softmax(-1))
 
     def metrics(self) -> ScoreMetrics:
         return ScoreMetrics(self.grades)
 
-    def sections(
-        self, metrics: ScoreMetrics, samples: Sequence[Sample], read: Callable[[Sample], Tensor]
-    ) -> list[Section]:
-        return sections(metrics, samples, read)
+    sections = staticmethod(sections)
