@@ -26,5 +26,7 @@ BENCHMARKS = {
     "detection_training": "Faster R-CNN with a feature pyramid: our training step against torchvision's reference loop",
     "sliding": "a classifier on every window of a picture: crops against one fully convolutional pass",
     "style": "style transfer at 512 px: by changing pixels with SqueezeNet, and by a trained network",
+    "same_weights": "six short trainings by this tree's code and by another commit's: weights, histories, reports",
+    "against": "this tree against another commit, each by its own code: training, reading, predicting",
     "kills": "training killed at random moments and resumed: the weights must be bit-identical",
 }
