@@ -60,6 +60,13 @@ METHODS: dict[str, Method] = {
         ("label", "limit", "steps"),
         "score",
     ),
+    "slide": Method(
+        "score_map:explain_slide",
+        "pictures",
+        "a classifier slid over the picture: where it sees what",
+        ("label", "limit", "steps"),
+        "answer",
+    ),
     "sanity": Method(
         "attribution.sanity:explain_sanity",
         "pictures",
