@@ -114,8 +114,7 @@ class ExplainedImage(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the file, without its folder."""
-        return visible(self.source.name.replace("\\", "/").rpartition("/")[2] or self.source.name)
+        return file_name(self.source)
 
     @property
     def said(self) -> str:
@@ -129,6 +128,11 @@ class ExplainedImage(NamedTuple):
             )
         said = self.result.describe(3).removeprefix(f"{visible(self.source.name)}: ")
         return f"The model says: {said.replace('  ', ', ')}."
+
+
+def file_name(source: Source) -> str:
+    """Without its folder, fit for one line; of `digits:test` and the like the whole."""
+    return visible(source.name.replace("\\", "/").rpartition("/")[2] or source.name)
 
 
 def look_at(
