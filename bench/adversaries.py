@@ -46,18 +46,18 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
 def photos(options: argparse.Namespace) -> Comparison:
     import striate
     from striate.explain import explain
-    from striate.explain.attacks.adversary_figure import draw_epsilons, in_255
+    from striate.explain.attacks.adversary_figure import draw_robust_accuracy, in_255
 
     model = striate.load(SHARED / WEIGHTS, device=options.device)
     samples = labelled_photos()
     start = time.perf_counter()
-    found = explain(model, samples, "epsilons", say=partial(print, file=sys.stderr)).values
+    found = explain(model, samples, "robust_accuracy", say=partial(print, file=sys.stderr)).values
     taken = time.perf_counter() - start
     facts: dict[str, Any] = {"pictures": found["count"], "undisturbed": round(found["fgsm"][0], 4)}
     for column, epsilon in enumerate(found["epsilons"][1:], start=1):
         facts[in_255(epsilon)] = f"FGSM {found['fgsm'][column]:.4f}, PGD {found['pgd'][column]:.4f}"
     if options.curves:
-        drawing = draw_epsilons(found["epsilons"], {"FGSM": found["fgsm"], "PGD, 10 steps": found["pgd"]})
+        drawing = draw_robust_accuracy(found["epsilons"], {"FGSM": found["fgsm"], "PGD, 10 steps": found["pgd"]})
         drawing.savefig(options.curves, dpi=120)
     if options.picture:
         facts["picture"] = draw_clearest(model, samples, options.picture)

@@ -48,8 +48,9 @@ def room(path: Path) -> str:
     return parts[0]
 
 
-def imports(path: Path, only_at_run_time: bool = True) -> set[str]:
-    """Rooms that a module imports, those under `if TYPE_CHECKING:` left out."""
+def imports(path: Path) -> set[str]:
+    """What a module imports of striate, those under `if TYPE_CHECKING:` left out: modules, or names in them
+    (`striate.data.sample.Sample`)."""
     tree = ast.parse(path.read_text())
     skipped = {
         id(inner)
@@ -57,15 +58,15 @@ def imports(path: Path, only_at_run_time: bool = True) -> set[str]:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(tree):
         if id(node) in skipped:
             continue
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("striate."):
-            found.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("striate.")}
-    return found
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.startswith("striate.")}
 
 
 MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path.parent != SOURCE or not path.stem.startswith("__")]
@@ -75,8 +76,42 @@ MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path.parent != SOURC
 def test_arrows_point_down(path: Path):
     here = room(path)
     assert here in FLOORS, f"{here} is a new room: say in FLOORS where it stands"
-    wrong = {there for there in imports(path) if there != here and FLOORS[there] >= FLOORS[here]}
+    rooms = {name.split(".")[1] for name in imports(path)} & set(FLOORS)
+    wrong = {there for there in rooms if there != here and FLOORS[there] >= FLOORS[here]}
     assert not wrong, f"{here} (floor {FLOORS[here]}) imports {wrong}"
+
+
+def name_of(path: Path) -> str:
+    return ".".join(("striate", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Names that lead back to the first, or none."""
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        found = next((cycle for there in sorted(graph[name]) if (cycle := walk(there, [*way, name]))), [])
+        done.add(name)
+        return found
+
+    return next((cycle for name in sorted(graph) if (cycle := walk(name, []))), [])
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Over all imports, those inside functions too: what two modules share belongs in one of them, or in a third."""
+    assert cycle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert not cycle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+    modules = {name_of(path) for path in MODULES}
+    graph = {
+        name_of(path): {name if name in modules else name.rpartition(".")[0] for name in imports(path)} & modules
+        for path in MODULES
+    }
+    cycle = cycle_in(graph)
+    assert not cycle, " → ".join(cycle)
 
 
 def test_modules_are_one_room_each():

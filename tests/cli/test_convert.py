@@ -8,12 +8,15 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from tests.tasks.detect.test_darknet_weights import TINY, WIDE, Darknet
 from torchvision.transforms.v2 import functional as F
 
 from striate import load
 from striate.cli import run
 from striate.cli.convert import names_of
-from striate.errors import UsageError
+from striate.errors import DataError, UsageError
+from striate.tasks.detect.darknet_weights import load_darknet_weights
+from striate.tasks.detect.yolov3 import YOLOv3
 
 MEAN, STD = ["0.485", "0.456", "0.406"], ["0.229", "0.224", "0.225"]
 
@@ -73,3 +76,47 @@ def test_names_come_from_lists_and_files(tmp_path: Path):
     assert names_of(str(file)) == ["tench", "great white shark"]
     file.write_text("/a/b 0\n/a/c 2\n")  # a number is missing: names are what the lines say
     assert names_of(str(file)) == ["/a/b 0", "/a/c 2"]
+
+
+@pytest.fixture(scope="module")
+def darknet(tmp_path_factory) -> Path:
+    """yolov3-tiny for two classes, with random weights."""
+    path = tmp_path_factory.mktemp("darknet") / "tiny.weights"
+    Darknet(TINY, classes=2).write(path, WIDE)
+    return path
+
+
+def test_darknets_weights_become_a_detector(darknet: Path, tmp_path: Path):
+    out = tmp_path / "tiny.safetensors"
+    options = ["--model", "yolov3_tiny", "--classes", "cat,dog", "--size", "64", "--out", str(out)]
+    run(["convert", str(darknet), *options])
+    model = load(out, device="cpu")
+    assert (model.card.task, model.classes, model.card.preprocess.size) == ("detect", ("cat", "dog"), (64, 64))
+    network = YOLOv3("darknet_tiny", 2, loss="paper", anchor_size=None).eval()
+    load_darknet_weights(network, darknet)
+    pixels = torch.randint(256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        (expected,) = network(pixels[None] / 255).detections()
+    expected = expected[expected[:, 5] >= 0]
+    found = model.predict(pixels, threshold=0.0)
+    assert len(expected) > 0
+    torch.testing.assert_close(found.scores, expected[:, 4], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.boxes, expected[:, :4].clamp(0, 64), rtol=1e-3, atol=1e-2)
+    assert found.labels.tolist() == expected[:, 5].long().tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (["--model", "yolov3_tiny"], UsageError, "what its classes are; name them"),
+        (["--model", "resnet18", "--classes", "a,b"], UsageError, "are for yolov3 or yolov3_tiny, not resnet18"),
+        (["--model", "yolov3_tiny", "--classes", "a,b", "--size", "100"], UsageError, "multiple of 32"),
+        (["--model", "yolov3_tiny", "--classes", "a,b", "--resize", "64"], UsageError, "pixels as they are"),
+        (["--model", "yolov3_tiny", "--classes", "a"], DataError, "or to one for more classes"),
+        (["--model", "yolov3_tiny/resnet18", "--classes", "a,b"], DataError, "it belongs to another|is cut off"),
+    ],
+)
+def test_darknets_weights_ask_for_what_they_need(darknet: Path, tmp_path: Path, options, error, message):
+    with pytest.raises(error, match=message):
+        run(["convert", str(darknet), "--out", str(tmp_path / "x.safetensors"), *options])
+    assert not (tmp_path / "x.safetensors").exists()

@@ -69,6 +69,13 @@ def test_several_ways_are_several_pages_and_json_is_one_document(capsys, model: 
     assert "wrote pages/pets-filters.html" in err
 
 
+def test_an_old_name_is_understood_and_told(capsys, model: str, photo: str):
+    code, _, err = striate(capsys, model, photo, "--how", "epsilons", "--steps", "1")
+    assert code == 0
+    assert "epsilons is called robust_accuracy now" in err
+    assert Path("runs/explain/pets-robust_accuracy.html").is_file()
+
+
 def test_one_named_page(capsys, model: str, photo: str):
     assert striate(capsys, f"{model}/model.safetensors", photo, "--label", "right", "--out", "why.html")[0] == 0
     assert "speaks for right" in Path("why.html").read_text()
@@ -85,7 +92,7 @@ def test_one_named_page(capsys, model: str, photo: str):
         (
             ["MODEL", "cat.png", "--epsilon", "0.5"],
             2,
-            "epsilon means nothing to gradcam: it is for adversary, epsilons",
+            "epsilon means nothing to gradcam: it is for adversary, robust_accuracy",
         ),
         (["MODEL", "cat.png", "--how", "adversary", "--epsilon", "0.001"], 2, "no pixel"),
         (["MODEL", "digits", "--how", "gradcam", "top"], 2, "digits:test"),

@@ -144,7 +144,8 @@ def test_it_helps_against_attacks(tmp_path: Path):
     hard = start(quick(tmp_path / "a", adversarial=0.15, **common), quiet=True)
     plain = start(quick(tmp_path / "b", adversarial=0.0, **common), quiet=True)
     values = [
-        striate.load(run, device="cpu").explain("digits:test", "epsilons", epsilon=0.15).values for run in (hard, plain)
+        striate.load(run, device="cpu").explain("digits:test", "robust_accuracy", epsilon=0.15).values
+        for run in (hard, plain)
     ]
     assert values[0]["pgd"][-1] > values[1]["pgd"][-1] + 0.2
     assert "val_adversarial_accuracy" not in rows(plain)[0]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from striate.config import ModelCard
 
 # --mean 0.5 0.5 0.5
 Numbers = Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True, negative_iterable="")]
@@ -32,7 +37,7 @@ def convert(
     Parameters
     ----------
     weights
-        A file (.safetensors, .pth, .th, Keras .hdf5), imagenet, or hf://owner/repository.
+        A file (.safetensors, .pth, .th, Keras .hdf5, darknet .weights), imagenet, or hf://owner/repository.
     model
         The network they are for; not needed where the file says it.
     out
@@ -63,6 +68,7 @@ def convert(
     from striate.files import refuse_overwrite
     from striate.model_file import write_model
 
+    next_step = f"striate predict {out} PICTURES"
     target = refuse_overwrite(out, overwrite)
     if target.suffix != ".safetensors":
         raise UsageError(f"--out {out}: a model file ends in .safetensors")
@@ -75,6 +81,13 @@ def convert(
         raise UsageError(f"{weights}: does not say what its classes are; name them: --classes a,b,c or a text file")
     if (mean is None) != (std is None):
         raise UsageError("--mean and --std go together")
+    if Path(weights).suffix == ".weights":
+        if mean is not None or resize is not None:
+            raise UsageError(f"{weights}: darknet takes pixels as they are; leave out --mean, --std and --resize")
+        state, card = from_darknet(Path(weights), architecture, names, size, license or "")
+        write_model(target, state, card)
+        wrote([target], next_step)
+        return 0
     preprocess = known.preprocess
     if mean is not None and std is not None:
         side = size or (preprocess.size[0] if preprocess else 224)
@@ -102,8 +115,47 @@ def convert(
         license=license if license is not None else known.license,
     )
     write_model(target, network.state_dict(), card)
-    wrote([target], f"striate predict {target} PICTURES")
+    wrote([target], next_step)
     return 0
+
+
+def from_darknet(
+    weights: Path, model: str, classes: list[str], size: int | None, license: str
+) -> tuple[dict[str, Tensor], ModelCard]:
+    """A YOLOv3 with darknet's weights: its state dict and its card.
+
+    Raises:
+        UsageError: the model is no YOLOv3, or the size no multiple of 32.
+        DataError: the file is damaged, or belongs to another network or number of classes.
+    """
+    from striate.config import ModelCard, Preprocess
+    from striate.errors import UsageError
+    from striate.tasks import create_task
+    from striate.tasks.detect.darknet_weights import load_darknet_weights
+    from striate.tasks.detect.task import DETECTORS, parsed
+    from striate.tasks.detect.yolov3 import ANCHOR_SIZE
+
+    wanted = [name for name, detector in DETECTORS.items() if detector.build == "yolov3:YOLOv3"]
+    if parsed(model)[0] not in wanted:
+        raise UsageError(f"{weights}: darknet's weights are for {' or '.join(wanted)}, not {model}")
+    side = ANCHOR_SIZE if size is None else size
+    if side < 32 or side % 32:
+        raise UsageError(f"--size {side}: darknet's networks take a multiple of 32; {ANCHOR_SIZE} when not given")
+    # boxes coded as the paper codes them, anchors in pixels of whatever the network sees
+    task = create_task("detect", classes=classes, detector={"loss": "paper", "anchor_size": None})
+    network = task.build(model, 3)
+    load_darknet_weights(network, weights)
+    card = ModelCard(
+        task="detect",
+        architecture=model,
+        classes=classes,
+        preprocess=Preprocess(
+            size=(side, side), fit="pad", fill=128, pad_multiple=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+        ),
+        task_arguments=task.arguments,
+        license=license,
+    )
+    return network.state_dict(), card
 
 
 def names_of(classes: str) -> list[str]:

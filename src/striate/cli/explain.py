@@ -78,7 +78,7 @@ def explain(
         Replace pages that exist.
     """
     from striate.errors import UsageError
-    from striate.explain import check, check_model
+    from striate.explain import RENAMED, check, check_model, renamed
 
     if shows_list:
         from striate.cli.terminal import print_table
@@ -87,7 +87,8 @@ def explain(
         return 0
     if model is None:
         raise UsageError("explain which model? Name a model file or the folder of a run; --list shows what there is")
-    ways = [*dict.fromkeys(how or ["gradcam"])]
+    asked = how or ["gradcam"]
+    ways = [*dict.fromkeys(RENAMED.get(way, way) for way in asked)]
     options: dict[str, Any] = {"label": label, "layer": layer, "units": units, "limit": limit, "epsilon": epsilon}
     options |= {"attack": attack, "steps": steps, "other": other, "seed": seed}
     check(ways, sources, options)
@@ -106,6 +107,9 @@ def explain(
             said[line] = None
             say(line)
 
+    for way in asked:
+        if way in RENAMED:
+            say(renamed(way))
     loaded = Model.load(find_model(model), device)
     check_model(loaded, ways, options)
     found: dict[str, Any] = {}

@@ -60,6 +60,13 @@ METHODS: dict[str, Method] = {
         ("label", "limit", "steps"),
         "score",
     ),
+    "slide": Method(
+        "score_map:explain_slide",
+        "pictures",
+        "a classifier slid over the picture: where it sees what",
+        ("label", "limit", "steps"),
+        "answer",
+    ),
     "sanity": Method(
         "attribution.sanity:explain_sanity",
         "pictures",
@@ -109,14 +116,16 @@ METHODS: dict[str, Method] = {
         ("label", "limit", "epsilon", "steps", "attack"),
         "answer",
     ),
-    "epsilons": Method(
-        "attacks.robust_accuracy:explain_epsilons",
+    "robust_accuracy": Method(
+        "attacks.robust_accuracy:explain_robust_accuracy",
         "data",
         "accuracy under FGSM and PGD against their strength",
         ("limit", "epsilon", "steps", "other"),
         "answer",
     ),
 }
+
+RENAMED = {"epsilons": "robust_accuracy"}  # old names, understood for one version
 
 
 def explain(model: Any, sources: Any = None, how: str = "gradcam", **options: Any) -> Explanation:
@@ -136,6 +145,7 @@ def explain(model: Any, sources: Any = None, how: str = "gradcam", **options: An
     if unknown:
         name = min(unknown)
         raise UsageError(f'no option "{name}".{did_you_mean(name, Request.__dataclass_fields__)}')
+    asked, how = how, RENAMED.get(how, how)
     check([how], sources, options)
     check_model(model, [how], options)
     module, _, name = METHODS[how].function.partition(":")
@@ -144,7 +154,13 @@ def explain(model: Any, sources: Any = None, how: str = "gradcam", **options: An
     facts = {"model": repr(model), **explanation.facts}
     given = [repr(sources)] if isinstance(sources, str) else [] if sources is None else ["sources"]
     call = ", ".join([*given, f"how={how!r}", *(f"{key}={value!r}" for key, value in options.items() if key != "say")])
-    return replace(explanation, facts=facts, commands=explanation.commands or [f"model.explain({call})"])
+    notes = [*explanation.notes, *([renamed(asked)] if asked != how else [])]
+    return replace(explanation, facts=facts, notes=notes, commands=explanation.commands or [f"model.explain({call})"])
+
+
+def renamed(how: str) -> str:
+    """What to say to those who call a way by its old name."""
+    return f"{how} is called {RENAMED[how]} now; the old name goes with the next version"
 
 
 def check(ways: Sequence[str], sources: Any, options: Mapping[str, Any]) -> None:

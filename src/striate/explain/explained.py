@@ -25,7 +25,7 @@ from striate.tasks.explainable import Explainable
 if TYPE_CHECKING:
     from striate.model import Model
 
-Evidence = Callable[[Any], Tensor]  # a network's outputs → float [B], of which the gradient is asked for
+ClassScore = Callable[[Any], Tensor]  # a network's outputs → float [B], of which the gradient is asked for
 
 PICTURES = 12  # explained where no limit is given
 PLACES = 4  # along the shorter side, at least, in the maps that explain a picture as a whole
@@ -34,7 +34,7 @@ TOLD = 5  # pictures that could not be read, told one by one
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExplainedModel:
     """A model as explanations take it.
 
     Attributes:
@@ -52,7 +52,7 @@ class Subject:
     explainable: Explainable
 
     @classmethod
-    def of(cls, model: Model) -> Subject:
+    def of(cls, model: Model) -> ExplainedModel:
         """Raises UsageError: its task cannot be explained."""
         return cls(
             readable_copy(model.module),
@@ -68,9 +68,11 @@ class Subject:
         """Of pictures that are normalised already."""
         return Predictor(self.network, self.task, self.preprocess, self.device)
 
-    def evidence(self, one: Seen) -> Evidence:
+    def class_score_of(self, one: ExplainedImage) -> ClassScore:
         """Outputs → how much they speak for what is explained of a picture; of a detector always the same object."""
-        return lambda outputs: self.explainable.class_score(outputs, one.label if one.label >= 0 else None, one.place)
+        return lambda outputs: self.explainable.class_score(
+            outputs, one.label if one.label >= 0 else None, one.target_box
+        )
 
 
 def explainable(task: Task) -> Explainable:
@@ -87,7 +89,7 @@ def explainable(task: Task) -> Explainable:
     return task
 
 
-class Seen(NamedTuple):
+class ExplainedImage(NamedTuple):
     """One picture that the network has judged.
 
     Attributes:
@@ -97,8 +99,8 @@ class Seen(NamedTuple):
         result: what the model says of it.
         label: the class that is explained; -1: none in particular.
         class_name: what it is called; none has no name.
-        place: see `Explainable.target_box`.
-        evidence: what the network's outputs give for it.
+        target_box: see `Explainable.target_box`.
+        class_score: what the network's outputs give for it.
         is_reported: the model would say of itself what is explained; of a detector: it is above the threshold.
     """
 
@@ -108,8 +110,8 @@ class Seen(NamedTuple):
     result: Result
     label: int
     class_name: str | None
-    place: Tensor | None
-    evidence: float
+    target_box: Tensor | None
+    class_score: float
     is_reported: bool = True
 
     @property
@@ -118,8 +120,7 @@ class Seen(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the file, without its folder."""
-        return visible(self.source.name.replace("\\", "/").rpartition("/")[2] or self.source.name)
+        return file_name(self.source)
 
     @property
     def said(self) -> str:
@@ -135,7 +136,14 @@ class Seen(NamedTuple):
         return f"The model says: {said.replace('  ', ', ')}."
 
 
-def look_at(subject: Subject, request: Request, most: int = PICTURES) -> tuple[list[Seen], list[str]]:
+def file_name(source: Source) -> str:
+    """Without its folder, fit for one line; of `digits:test` and the like the whole."""
+    return visible(source.name.replace("\\", "/").rpartition("/")[2] or source.name)
+
+
+def look_at(
+    explained: ExplainedModel, request: Request, most: int = PICTURES
+) -> tuple[list[ExplainedImage], list[str]]:
     """The pictures of a request, judged, and remarks on those left out.
 
     Args:
@@ -145,19 +153,19 @@ def look_at(subject: Subject, request: Request, most: int = PICTURES) -> tuple[l
         UsageError: no class is called as the request says, or the network cannot be explained.
         DataError: no picture could be read.
     """
-    labels = labels_of(request.label, subject.task.classes)
+    labels = labels_of(request.label, explained.task.classes)
     sources, is_single = expand(request.sources)
-    prepare, normalize = eval_transform(subject.preprocess), Normalize(subject.preprocess)
-    seen: list[Seen] = []
+    prepare, normalize = eval_transform(explained.preprocess), Normalize(explained.preprocess)
+    pictures: list[ExplainedImage] = []
     skipped: list[str] = []
     wanted = request.limit or most
     for source in sources:
-        if len(seen) == wanted:
+        if len(pictures) == wanted:
             break
         try:
             picture = source.load()
-            batch = normalize(prepare(picture)[None]).to(subject.device)
-            seen.append(judged(subject, source, picture, batch, labels))
+            batch = normalize(prepare(picture)[None]).to(explained.device)
+            pictures.append(explained_image(explained, source, picture, batch, labels))
         except DataError as error:
             if is_single:
                 raise
@@ -166,29 +174,31 @@ def look_at(subject: Subject, request: Request, most: int = PICTURES) -> tuple[l
                 request.say(skipped[-1])
     else:
         wanted = 0  # all were looked at
-    if not seen:
+    if not pictures:
         raise DataError(f"none of these pictures could be explained; {skipped[0] if skipped else 'there is none'}")
     notes = skipped[:TOLD] + ([f"skipped: {len(skipped) - TOLD} more"] if len(skipped) > TOLD else [])
     if wanted and request.limit is None:
         notes.append(f"these are the first {wanted} pictures; --limit takes more")
         request.say(notes[-1])
-    return seen, notes
+    return pictures, notes
 
 
-def judged(subject: Subject, source: Source, picture: Tensor, images: Tensor, labels: list[int]) -> Seen:
+def explained_image(
+    explained: ExplainedModel, source: Source, picture: Tensor, images: Tensor, labels: list[int]
+) -> ExplainedImage:
     """What the model says of a picture, and how much speaks for the strongest of the classes, or for its answer.
 
     Raises:
         DataError: the outputs are not finite, or nothing at all speaks for the class.
     """
-    task, scores, sizes = subject.task, subject.explainable, torch.tensor([picture.shape[-2:]])
+    task, scores, sizes = explained.task, explained.explainable, torch.tensor([picture.shape[-2:]])
     with torch.no_grad():
-        outputs = subject.network(images)
+        outputs = explained.network(images)
         wanted = labels or [int(scores.predicted_class(outputs)[0])]
         strengths = [float(scores.class_score(outputs, label if label >= 0 else None)[0]) for label in wanted]
-        (prediction,) = task.postprocess(outputs, sizes, subject.preprocess)
+        (prediction,) = task.postprocess(outputs, sizes, explained.preprocess)
         strength, label = max(zip(strengths, wanted, strict=True))
-        place = scores.target_box(outputs, label) if label >= 0 else None
+        box = scores.target_box(outputs, label) if label >= 0 else None
     if not is_finite(prediction) or strength != strength:
         raise DataError(f"{source.name}: {NOT_FINITE}")
     if strength == float("-inf"):
@@ -197,7 +207,7 @@ def judged(subject: Subject, source: Source, picture: Tensor, images: Tensor, la
     is_reported = not task.result.has_threshold or task.to_result(prediction, source).confidence_of(label) > 0
     result = whole_result(task, prediction, source).strongest(label)  # of the class, however weak it is
     name = visible(task.classes[label]) if label >= 0 else None
-    return Seen(source, picture, images, result, label, name, place, strength, is_reported)
+    return ExplainedImage(source, picture, images, result, label, name, box, strength, is_reported)
 
 
 def whole_result(task: Task, prediction: Any, source: Source) -> Result:
@@ -227,7 +237,7 @@ def labels_of(label: Label | Sequence[Label] | None, classes: tuple[str, ...]) -
     return found
 
 
-def deepest_maps(subject: Subject, one: Seen) -> tuple[str, nn.Module]:
+def deepest_maps(explained: ExplainedModel, one: ExplainedImage) -> tuple[str, nn.Module]:
     """The last stage of the backbone whose maps have enough places to say where; without a backbone the last such
     layer; where none has, the first.
 
@@ -236,26 +246,26 @@ def deepest_maps(subject: Subject, one: Seen) -> tuple[str, nn.Module]:
     Raises:
         UsageError: no layer gives maps.
     """
-    found = maps_by_stage(subject, one)
+    found = maps_by_stage(explained, one)
     if not found:
         raise UsageError("this network has no feature maps, so there are no regions to speak of: take --how integrated")
-    side, height = object_side(one, subject.preprocess), one.images.shape[2]
+    side, height = object_side(one, explained.preprocess), one.images.shape[2]
     fine = [
         name
         for name, (rows, columns) in found.items()
         if (min(rows, columns) >= PLACES if side is None else side * rows / height >= OBJECT)
     ]
     name = fine[-1] if fine else next(iter(found))
-    return name, find_layer(subject.network, name)
+    return name, find_layer(explained.network, name)
 
 
-def maps_by_stage(subject: Subject, one: Seen) -> dict[str, tuple[int, int]]:
+def maps_by_stage(explained: ExplainedModel, one: ExplainedImage) -> dict[str, tuple[int, int]]:
     """Rows and columns of the maps of each stage of the backbone, from the picture on; without a backbone, of each
     layer."""
-    network = subject.network
+    network = explained.network
     names = stages_of(network) or {name: name for name, _ in network.named_modules() if name}
     layers = {name: network.get_submodule(layer) for name, layer in names.items()}
-    with torch.no_grad(), outputs_of([*layers.values()]) as given:
+    with torch.no_grad(), layer_outputs([*layers.values()]) as given:
         network(one.images)
     return {
         name: (values.shape[2], values.shape[3])
@@ -265,9 +275,9 @@ def maps_by_stage(subject: Subject, one: Seen) -> dict[str, tuple[int, int]]:
     }
 
 
-def object_side(one: Seen, preprocess: Preprocess) -> float | None:
+def object_side(one: ExplainedImage, preprocess: Preprocess) -> float | None:
     """The longer side of the detection that is explained, in pixels of what the network sees."""
-    box = None if one.place is None else one.result.box_of(one.label)
+    box = None if one.target_box is None else one.result.box_of(one.label)
     if box is None:
         return None
     there = preprocess_affine(one.size, preprocess)
@@ -280,7 +290,7 @@ def is_map(values: Any) -> bool:
 
 
 @contextmanager
-def outputs_of(layers: list[nn.Module]) -> Iterator[dict[nn.Module, list[Any]]]:
+def layer_outputs(layers: list[nn.Module]) -> Iterator[dict[nn.Module, list[Any]]]:
     """While open, what these layers give, in the order of their calls: a layer that is shared is called many times.
 
     What follows gets a copy, so that nothing that works in place changes what is kept.

@@ -32,7 +32,7 @@ class Request:
         epsilon: strength of an adversary, of pixels in 0..1, a grey level (1/255) or more; None: the method's own.
         steps: of whatever repeats: PGD, integrated gradients, maximisation, the grid of a landscape; None: its own.
         attack: `fgsm` or `pgd`; None: the method's own.
-        other: a second model's file or folder: to compare with (landscape), to show the adversaries to (epsilons).
+        other: a second model's file or folder: to compare with (landscape), to show adversaries to (robust_accuracy).
         seed: of everything random.
         say: progress, one line each.
     """

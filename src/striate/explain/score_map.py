@@ -10,21 +10,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from striate.backbones import Backbone
 from striate.data.transforms import Normalize, with_channels
 from striate.errors import UsageError, did_you_mean
+from striate.explain.attribution.overlay import encoded
+from striate.explain.explained import ExplainedImage, ExplainedModel, look_at
+from striate.explain.explanation import Explanation, Label, Request
 from striate.inference.sources import Source, expand
 from striate.results import Detections
+from striate.results.words import percent
 from striate.tasks.classify.figures import plain
 from striate.tasks.detect.nms import nms
 from striate.tasks.detect.sliding import Size, fully_convolutional, pair, score_crops, window_of
+from striate.tasks.section import Figure, Section
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
     from striate.model import Model
 
 OVERLAP = 0.3  # of two boxes of a class that overlap by more, the worse goes
 STEPS = 8  # windows a window's side, where nothing is said and every window must be cut out
+HALF = 2  # of a page: the window is this part of the picture's shorter side
+BEST = 3  # windows of a page that get a box
+PICTURES = 4
+HELD = 0.5  # the probability from which on a window counts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,12 +66,71 @@ class ScoreMap:
         return torch.stack((x, y, x + self.window[1], y + self.window[0]), 2)
 
 
+def explain_slide(model: Model, request: Request) -> Explanation:
+    """Each picture, what the classifier says of every window of it about one class, and the best windows as boxes.
+
+    Reads of the request: `sources`; `label`; `limit`, 4; `steps`, the picture's shorter side over the window's, 2.
+
+    `values["maps"]`: float [rows, columns] a picture, the probability of the class in each window; `values["boxes"]`:
+    float [k, 4], the best windows in pixels of the picture, and `values["confidences"]`, float [k]; `values["window"]`
+    and `values["stride"]`: (height, width) in pixels; `values["labels"]` and `values["sources"]`: names.
+    """
+    explained = ExplainedModel.of(model)
+    pictures, notes = look_at(explained, request, PICTURES)
+    sections: list[Section] = []
+    values: dict[str, list[Any]] = {name: [] for name in ("sources", "labels", "maps", "boxes", "confidences")}
+    values |= {"window": [], "stride": []}
+    for number, one in enumerate(pictures, start=1):
+        request.say(f"Windows: {one.name} ({number} of {len(pictures)})")
+        side = max(1, min(one.size) // (request.steps or HALF))
+        found = score_windows(model, one.source, one.picture, side, None)
+        best = best_windows(found, one.label)
+        sections.append(section_of(one, found, best))
+        values["sources"].append(one.source.name)
+        values["labels"].append(one.class_name)
+        values["maps"].append(found.scores[one.label])
+        values["boxes"].append(best.boxes)
+        values["confidences"].append(best.scores)
+        values["window"].append(found.window)
+        values["stride"].append(found.stride)
+    facts = {"window": f"1/{request.steps or HALF} of the shorter side", "source": "Sermanet et al. 2014 (OverFeat)"}
+    return Explanation(f"Windows of {model.name}", sections, dict(values), facts, notes)
+
+
+def best_windows(found: ScoreMap, label: int) -> Detections:
+    """The windows that speak most for a class, none overlapping a better one by more than `OVERLAP`."""
+    boxes, scores = found.boxes().flatten(0, 1), found.scores[label].flatten()
+    kept = nms(boxes, scores, threshold=OVERLAP, limit=BEST)
+    return Detections(found.source, found.classes, boxes[kept], scores[kept], torch.full_like(kept, label))
+
+
+def section_of(one: ExplainedImage, found: ScoreMap, best: Detections) -> Section:
+    rows, columns = found.scores.shape[1:]
+    held = float((found.scores[one.label] >= HELD).float().mean())
+    how = "in one pass of the network as convolutions" if found.one_pass else "each cut out"
+    text = (
+        f"{one.said} Of {rows} × {columns} windows, {found.window[0]:.0f} × {found.window[1]:.0f} pixels every "
+        f"{found.stride[0]:.0f} ({how}), {percent(held)} are {one.class_name} with a "
+        f"probability of {HELD} or more."
+    )
+    boxed = f"The {len(best)} best windows for {one.class_name}, none overlapping a better one by more than {OVERLAP}."
+    mapped = f"What each window says of {one.class_name}, drawn where its middle is."
+    return Section(
+        one.name,
+        text,
+        [
+            Figure(encoded(best.draw(one.picture)), boxed, f"The best windows of {one.name}"),
+            Figure(draw_score_map(found, one.label), mapped, f"Scores of the windows of {one.name}"),
+        ],
+    )
+
+
 def slide(
     model: Model,
     picture: Any,
     window: int | Size | None = None,
     stride: int | None = None,
-    threshold: float = 0.5,
+    threshold: float = HELD,
     background: str | None = None,
 ) -> Detections:
     """What a classifier says of every window, as boxes: those that score enough, without what overlaps a better one.
@@ -92,7 +161,6 @@ def slide(
     return Detections(found.source, found.classes, boxes[kept], scores[kept], label[kept])
 
 
-@torch.inference_mode()
 def score_map(model: Model, picture: Any, window: int | Size | None = None, stride: int | None = None) -> ScoreMap:
     """The classifier's probabilities of every window: in one pass where network and stride allow it, else crop by crop.
 
@@ -113,8 +181,17 @@ def score_map(model: Model, picture: Any, window: int | Size | None = None, stri
     if not single:
         raise UsageError("one picture slides at a time: pass them one by one")
     source = next(iter(sources))
-    image = with_channels(source.load(), model.card.preprocess.channels)
-    seen = window_of(model.module, model.card.preprocess.size)  # type: ignore[arg-type]
+    return score_windows(model, source, source.load(), window, stride)
+
+
+@torch.inference_mode()
+def score_windows(
+    model: Model, source: Source, picture: Tensor, window: int | Size | None, stride: int | None
+) -> ScoreMap:
+    """`score_map` of a picture that has been read, uint8 [1 or 3, H, W]."""
+    image = with_channels(picture, model.card.preprocess.channels)
+    size = model.card.preprocess.size
+    seen = window_of(model.module, size) if isinstance(model.module, Backbone) else size
     wanted = seen if window is None else pair(window)
     if (stride is not None and stride < 1) or min(wanted) < 1:
         raise UsageError(f"window and stride must be at least 1 pixel, not {wanted} and {stride}")
@@ -153,20 +230,21 @@ def score_map(model: Model, picture: Any, window: int | Size | None = None, stri
     )
 
 
-def draw_score_map(found: ScoreMap, name: str) -> Figure:
+def draw_score_map(found: ScoreMap, label: Label) -> Drawing:
     """The picture, and over it what every window says of one class, drawn where the windows have their middles.
 
     Raises:
         UsageError: no such class.
     """
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
-    if name not in found.classes:
-        raise UsageError(f'"{name}" is not one of the classes.{did_you_mean(name, found.classes)}')
-    scores = found.scores[found.classes.index(name)]
+    if isinstance(label, str) and label not in found.classes:
+        raise UsageError(f'"{label}" is not one of the classes.{did_you_mean(label, found.classes)}')
+    index = found.classes.index(label) if isinstance(label, str) else label
+    scores = found.scores[index]
     image = found.source.load()
     height, width = image.shape[-2:]
-    figure = Figure(figsize=(5.6, 5.6 * height / width * 0.86 + 0.5), layout="constrained")
+    figure = Drawing(figsize=(5.6, 5.6 * height / width * 0.86 + 0.5), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(image.expand(3, -1, -1).permute(1, 2, 0), extent=(0, width, height, 0))
     rows, columns = scores.shape
@@ -174,8 +252,7 @@ def draw_score_map(found: ScoreMap, name: str) -> Figure:
     extent = (left, left + columns * found.stride[1], top + rows * found.stride[0], top)
     shown = axes.imshow(scores, cmap="inferno", vmin=0, vmax=1, alpha=0.65, extent=extent, interpolation="nearest")
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-    axes.set_title(
-        f"{plain(name)}: {rows} × {columns} windows of {found.window[0]:.0f} × {found.window[1]:.0f} px", fontsize=10
-    )
+    size = f"{found.window[0]:.0f} × {found.window[1]:.0f} px"
+    axes.set_title(f"{plain(found.classes[index])}: {rows} × {columns} windows of {size}", fontsize=10)
     figure.colorbar(shown, ax=axes, label="probability", shrink=0.8)
     return figure

@@ -105,7 +105,7 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path: Path):
         explain(model, tmp_path, "adversary")
     preprocess = Preprocess(size=(16, 16), channels=1, mean=(0.0,), std=(1.0,))
     scores = ModelCard(task="score", architecture="x", classes=["1", "2"], preprocess=preprocess)
-    for how in ("adversary", "epsilons"):
+    for how in ("adversary", "robust_accuracy"):
         with pytest.raises(UsageError, match=f"{how} is for classifiers; this model's task is score"):
             explain(Model(Brightness(), scores, device="cpu"), [grey(1)], how)
 
@@ -127,17 +127,19 @@ def test_options_of_attacks_are_checked():
 
 def test_strengths_are_whole_grey_levels():
     model, samples = brightness_model(), [Sample(grey(128), 1, "a")]
-    assert explain(model, samples, "epsilons", epsilon=0.3).sections[0].tables[0].columns[:3] == (
+    assert explain(model, samples, "robust_accuracy", epsilon=0.3).sections[0].tables[0].columns[:3] == (
         *("attack", "undisturbed", "ε 9/255"),
     )
-    found = explain(model, samples, "epsilons", epsilon=3 / 255).values["epsilons"]
+    found = explain(model, samples, "robust_accuracy", epsilon=3 / 255).values["epsilons"]
     assert found == pytest.approx([0, 1 / 255, 2 / 255, 3 / 255])
 
 
 def test_epsilons_of_a_model_whose_tipping_point_is_known():
     """Ten pictures 0.5, 1.5 … 9.5 levels above one half fall at ε = 1, 2 … levels; one is wrong from the start."""
     samples = [Sample(grey(128 + number), 1, str(number)) for number in range(10)] + [Sample(grey(120), 1, "wrong")]
-    found = explain(brightness_model(), samples, "epsilons", steps=5)
+    found = explain(brightness_model(), samples, "robust_accuracy", steps=5)
+    old = explain(brightness_model(), samples, "epsilons", steps=5)
+    assert (old.values, old.notes[-1][:40]) == (found.values, "epsilons is called robust_accuracy now; ")
     expected = [(10 - levels) / 11 for levels in range(9)]
     assert found.values["epsilons"] == pytest.approx([levels / 255 for levels in range(9)])
     assert found.values["fgsm"] == pytest.approx(expected)
@@ -152,7 +154,7 @@ def test_without_labels_the_models_own_answers_are_the_truth(tmp_path: Path):
     for level in (100, 128, 129, 200):
         Image.new("L", (16, 16), level).save(tmp_path / f"{level}.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    found = explain(brightness_model(), tmp_path, "epsilons", epsilon=0.2)
+    found = explain(brightness_model(), tmp_path, "robust_accuracy", epsilon=0.2)
     assert found.values["fgsm"][0] == found.values["pgd"][0] == 1
     assert found.values["fgsm"][1:] == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25])
     text = found.sections[0].text
@@ -162,7 +164,7 @@ def test_without_labels_the_models_own_answers_are_the_truth(tmp_path: Path):
     assert found.title == "Answers of brightness under attack"
     assert "broken.png" in found.notes[0]
     with pytest.raises(DataError, match="no such file"):
-        explain(brightness_model(), tmp_path / "nowhere", "epsilons")
+        explain(brightness_model(), tmp_path / "nowhere", "robust_accuracy")
 
 
 @pytest.fixture(scope="module")
@@ -177,24 +179,28 @@ def digits(tmp_path_factory) -> tuple[Path, Path]:
 
 def test_adversaries_of_one_network_on_another(digits: tuple[Path, Path]):
     model, other = (striate.load(run, device="cpu") for run in digits)
-    found = model.explain("digits:test", "epsilons", other=str(digits[1]), epsilon=0.4, limit=100, steps=5).values
-    everything = model.explain("digits:test", "epsilons", limit=10_000, steps=1).values
+    found = model.explain(
+        "digits:test", "robust_accuracy", other=str(digits[1]), epsilon=0.4, limit=100, steps=5
+    ).values
+    everything = model.explain("digits:test", "robust_accuracy", limit=10_000, steps=1).values
     assert everything["fgsm"][0] == pytest.approx(model.evaluate("digits:test")["accuracy"])
     assert everything["count"] == len(model.evaluate("digits:test").samples)
     assert found["fgsm"][0] == found["pgd"][0]
-    page = model.explain("digits:test", "epsilons", other=str(digits[1]), limit=8, steps=1)
+    page = model.explain("digits:test", "robust_accuracy", other=str(digits[1]), limit=8, steps=1)
     assert [row[0] for row in page.sections[0].tables[0].rows][2:] == ["FGSM on second", "PGD, 1 steps on second"]
     assert found["pgd"][8] <= found["fgsm"][8] < 0.1
     assert found["transfer_fgsm"][0] == pytest.approx(other.evaluate("digits:test")["accuracy"], abs=0.1)
     # they harm the one that they were not made for, but less
     assert found["fgsm"][8] < found["transfer_fgsm"][8] < found["transfer_fgsm"][0]
-    again = model.explain("digits:test", "epsilons", other=str(digits[1]), epsilon=0.4, limit=100, steps=5).values
+    again = model.explain(
+        "digits:test", "robust_accuracy", other=str(digits[1]), epsilon=0.4, limit=100, steps=5
+    ).values
     assert again == found
 
 
 def test_the_other_must_know_the_classes(digits: tuple[Path, Path]):
     with pytest.raises(UsageError, match='other: class "dark" is not among the 10'):
-        explain(brightness_model(), [grey(1)], "epsilons", other=str(digits[1]))
+        explain(brightness_model(), [grey(1)], "robust_accuracy", other=str(digits[1]))
 
 
 def test_squeezenet_is_fooled_by_two_grey_levels(shared_file, shared_data):

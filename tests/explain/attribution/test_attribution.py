@@ -21,7 +21,6 @@ from striate.errors import DataError, UsageError
 from striate.explain import METHODS
 from striate.explain.attribution.maps import (
     averaged,
-    falls,
     grad_cam,
     gradient,
     guided_backpropagation,
@@ -29,11 +28,12 @@ from striate.explain.attribution.maps import (
     hires_cam,
     integrated_gradients,
     occlusion,
+    occlusion_map,
     smooth_gradient,
 )
 from striate.explain.attribution.overlay import heat, on_picture, was_seen
 from striate.explain.attribution.pages import extremes
-from striate.explain.explained import Subject, deepest_maps, judged, look_at
+from striate.explain.explained import ExplainedModel, deepest_maps, explained_image, look_at
 from striate.explain.explanation import Request
 from striate.explain.layers import backbone_in, find_layer, readable_copy
 
@@ -156,7 +156,7 @@ def test_occlusion_is_that_of_a_loop(network: Modules, images: Tensor, window: i
 
 
 def test_occlusion_tells_the_extremes_of_single_squares_and_agrees_with_captum(network: Modules, images: Tensor):
-    alone = falls(network, images, second, 4, 2)
+    alone = occlusion_map(network, images, second, 4, 2)
     assert alone.shape == (2, 5, 4)
     whole = second(network(images)).detach()
     covered = images.clone()
@@ -274,10 +274,10 @@ def test_maps_return_to_the_pixels_that_they_speak_of(fit: str, size: tuple[int,
 def test_evidence_of_detectors_is_that_of_their_strongest_detection():
     for architecture in ("fcos", "faster_rcnn/resnet18", "yolov3_tiny", "fast_rcnn", "fcos_resnet50_fpn/squeezenet1_1"):
         model = zoo_model("detect", architecture, 64)
-        subject = Subject.of(model)
+        explained = ExplainedModel.of(model)
         images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         leaf = images.clone().requires_grad_()
-        outputs = subject.network(leaf)
+        outputs = explained.network(leaf)
         best = outputs.detections()[0]
         for label in range(len(CLASSES)):
             rows = best[best[:, 5] == label]
@@ -332,11 +332,11 @@ def test_coordinates_alone_are_refused():
 
 def test_the_deepest_maps_are_of_the_last_stage_that_has_places():
     for architecture, expected in (("resnet20_cifar", "layer3"), ("conv8-relu-pool-conv16-relu-gap", None)):
-        subject = Subject.of(zoo_model(architecture=architecture))
-        (one,), _ = look_at(subject, Request(picture()))
-        name, layer = deepest_maps(subject, one)
+        explained = ExplainedModel.of(zoo_model(architecture=architecture))
+        (one,), _ = look_at(explained, Request(picture()))
+        name, layer = deepest_maps(explained, one)
         assert expected is None or name == expected
-        assert layer is find_layer(subject.network, name)
+        assert layer is find_layer(explained.network, name)
     flat = model_of(nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 2)))
     with pytest.raises(UsageError, match="no feature maps"):
         flat.explain(picture())
@@ -394,13 +394,13 @@ def test_progress_is_told_picture_by_picture():
 
 
 def test_small_objects_are_explained_by_finer_maps():
-    subject = Subject.of(zoo_model("detect", "fcos", 64))
-    (one,), _ = look_at(subject, Request(picture(64, 64)))
+    explained = ExplainedModel.of(zoo_model("detect", "fcos", 64))
+    (one,), _ = look_at(explained, Request(picture(64, 64)))
     stages = {}
     for side in (60.0, 30.0, 14.0, 2.0):
         found = dataclasses.replace(one.result, boxes=torch.tensor([[0, 0, side, side / 2]]))
-        stages[side] = deepest_maps(subject, one._replace(result=found))[0]
-    pyramid = backbone_in(subject.network).pyramid  # type: ignore[union-attr]
+        stages[side] = deepest_maps(explained, one._replace(result=found))[0]
+    pyramid = backbone_in(explained.network).pyramid  # type: ignore[union-attr]
     assert [pyramid[name].reduction for name in stages.values()] == [16, 8, 4, 1]
 
 
@@ -463,10 +463,10 @@ def test_unreadable_pictures_are_skipped_and_told(tmp_path: Path):
 def test_of_two_classes_with_one_name_the_stronger_is_explained():
     model = model_of(Sides())
     model.task.classes = ("crane", "crane")
-    subject = Subject.of(model)
-    (one,), _ = look_at(subject, Request(picture(), label="crane"))
+    explained = ExplainedModel.of(model)
+    (one,), _ = look_at(explained, Request(picture(), label="crane"))
     assert one.label == 0
-    (dark,), _ = look_at(subject, Request(picture().flip(2), label="crane"))
+    (dark,), _ = look_at(explained, Request(picture().flip(2), label="crane"))
     assert dark.label == 1
 
 
@@ -479,13 +479,13 @@ def test_damaged_weights_are_told():
 
 def test_the_box_is_that_of_the_explained_detection():
     model = zoo_model("detect", "fcos", 64)
-    subject = Subject.of(model)
-    (one,), _ = look_at(subject, Request(picture(64, 64), label="right"))
+    explained = ExplainedModel.of(model)
+    (one,), _ = look_at(explained, Request(picture(64, 64), label="right"))
     assert one.label == 1
     assert one.result.labels.tolist() == [1]
-    assert float(one.result.scores) == pytest.approx(torch.tensor(one.evidence).sigmoid().item(), rel=1e-4)
-    again = judged(subject, one.source, one.picture, one.images, [])
-    assert again.label == int(model.task.predicted_class(subject.network(one.images)))
+    assert float(one.result.scores) == pytest.approx(torch.tensor(one.class_score).sigmoid().item(), rel=1e-4)
+    again = explained_image(explained, one.source, one.picture, one.images, [])
+    assert again.label == int(model.task.predicted_class(explained.network(one.images)))
 
 
 def test_heat_covers_what_matters_and_dims_what_was_not_seen():

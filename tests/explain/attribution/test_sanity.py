@@ -20,7 +20,7 @@ from striate.explain.attribution.sanity import (
     rank_correlation,
     top_down,
 )
-from striate.explain.explained import Subject, look_at
+from striate.explain.explained import ExplainedModel, look_at
 from striate.explain.explanation import Request
 
 
@@ -56,8 +56,8 @@ def test_layers_lose_what_they_learnt_from_the_answer_down():
 
 
 def test_a_map_that_does_not_look_at_the_network_never_changes():
-    subject = Subject.of(zoo_model())
-    seen, _ = look_at(subject, Request(picture(32, 32)))
+    explained = ExplainedModel.of(zoo_model())
+    seen, _ = look_at(explained, Request(picture(32, 32)))
 
     def edges(network: nn.Module, images: Tensor, evidence: object) -> Tensor:
         return images[0].diff(dim=2).abs().sum(0)
@@ -65,12 +65,12 @@ def test_a_map_that_does_not_look_at_the_network_never_changes():
     def weights(network: nn.Module, images: Tensor, evidence: object) -> Tensor:
         return network.get_parameter("conv1.weight").detach().flatten(1)
 
-    names, found = cascade(subject, seen, {"edges": edges, "weights": weights}, seed=0)
+    names, found = cascade(explained, seen, {"edges": edges, "weights": weights}, seed=0)
     assert names == ["head", "layer3", "layer2", "layer1", "stem"]
     assert found["edges"].tolist() == pytest.approx([1.0] * 6)
     assert found["weights"][:5].tolist() == pytest.approx([1.0] * 5)  # until the stem itself is random
     assert abs(float(found["weights"][5])) < 0.35
-    _, again = cascade(subject, seen, {"weights": weights}, seed=0)
+    _, again = cascade(explained, seen, {"weights": weights}, seed=0)
     assert torch.equal(again["weights"], found["weights"])
 
 
@@ -80,9 +80,9 @@ def test_the_order_is_by_squares_and_curves_are_those_of_a_loop():
     assert order.tolist() == cells.flatten().argsort(descending=True).tolist()
 
     model = model_of(Sides(), (CELLS * 2, CELLS * 2))
-    subject = Subject.of(model)
-    (one,), _ = look_at(subject, Request(picture(28, 28)))
-    found = curves(subject, one, order)
+    explained = ExplainedModel.of(model)
+    (one,), _ = look_at(explained, Request(picture(28, 28)))
+    found = curves(explained, one, order)
     step = CELLS**2 // STEPS
     images = one.images.clone()
     for number in range(STEPS + 1):
@@ -97,14 +97,14 @@ def test_the_order_is_by_squares_and_curves_are_those_of_a_loop():
 
 def test_the_true_reason_beats_a_random_order_and_its_opposite_loses():
     model = model_of(Sides(), (28, 28))
-    subject = Subject.of(model)
-    seen, _ = look_at(subject, Request([picture(28, 28, seed) for seed in range(2)]))
+    explained = ExplainedModel.of(model)
+    seen, _ = look_at(explained, Request([picture(28, 28, seed) for seed in range(2)]))
     contributions = []
     for one in seen:
         grey = one.images[0].mean(0).clone()
         grey[:, 14:] *= -1  # what is dark on the right speaks for left
         contributions.append(grey)
-    found = curves_of(subject, seen, {"true": contributions, "false": [-one for one in contributions]}, seed=0)
+    found = curves_of(explained, seen, {"true": contributions, "false": [-one for one in contributions]}, seed=0)
     assert found["true"].areas[0] < found["random"].areas[0] < found["false"].areas[0]
 
 

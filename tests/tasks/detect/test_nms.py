@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
-from striate.tasks.detect.nms import nms, soft_nms, weighted_nms
+from striate.tasks.detect.nms import nms, weighted_nms
 
 
 def scene(seed: int, whole: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -56,30 +54,6 @@ def test_equal_boxes_of_other_classes_stay():
     assert nms(boxes, torch.tensor([0.5, 0.9, 0.7])).tolist() == [1]
 
 
-@pytest.mark.parametrize("kind", ["linear", "gaussian"])
-def test_soft_nms_is_the_papers_loop(kind):
-    for seed in range(60):
-        boxes, scores, labels = scene(seed, whole=False)
-        left = {
-            i: (score, label) for i, (score, label) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True))
-        }
-        expected = []
-        while left:
-            best = max(left, key=lambda i: left[i][0])
-            score, label = left.pop(best)
-            if score < 0.05:
-                break
-            expected.append((best, score))
-            for i, (other, its) in left.items():
-                overlap = iou(boxes[i].tolist(), boxes[best].tolist()) if its == label else 0.0
-                weight = math.exp(-(overlap**2) / 0.5) if kind == "gaussian" else 1 - overlap * (overlap >= 0.3)
-                left[i] = other * weight, its
-        kept, lowered = soft_nms(boxes.double(), scores.double(), labels, kind, least=0.05)
-        torch.testing.assert_close(lowered, torch.tensor([score for _, score in expected]).double(), check_dtype=False)
-        # equal scores may come in any order
-        assert sorted(kept.tolist()) == sorted(i for i, _ in expected)
-
-
 def test_weighted_nms_is_the_weighted_mean():
     for seed in range(60):
         boxes, scores, labels = scene(seed, whole=False)
@@ -95,7 +69,7 @@ def test_weighted_nms_is_the_weighted_mean():
             torch.testing.assert_close(box, expected)
 
 
-@pytest.mark.parametrize("suppress", [nms, soft_nms, weighted_nms])
+@pytest.mark.parametrize("suppress", [nms, weighted_nms])
 def test_no_boxes(suppress):
     found = suppress(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     assert len(found if isinstance(found, torch.Tensor) else found[0]) == 0

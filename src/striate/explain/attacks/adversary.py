@@ -20,7 +20,7 @@ from striate.data.transforms import eval_transform
 from striate.errors import DataError, UsageError
 from striate.explain.attacks.adversary_figure import draw_adversary, in_255
 from striate.explain.attacks.gradient import Loss, fgsm, in_levels, in_pixels, pgd
-from striate.explain.explained import labels_of
+from striate.explain.explained import file_name, labels_of
 from striate.explain.explanation import Explanation, Label, Request
 from striate.inference.sources import Source, expand
 from striate.results.words import percent, visible
@@ -118,7 +118,7 @@ def explain_adversary(model: Model, request: Request) -> Explanation:
             Table(
                 ("picture", "before", "confidence", "ε", "after", "confidence"),
                 [
-                    (short_name(one), visible(one.before.label), percent(one.before.confidence))
+                    (file_name(one.source), visible(one.before.label), percent(one.before.confidence))
                     + (in_255(one.epsilon), visible(one.after.label), percent(one.after.confidence))
                     for one in found
                 ],
@@ -204,18 +204,13 @@ def answers(task: Task, predictions: Sequence[Any]) -> list[int | tuple[int, ...
 
 def section_of(one: Adversary) -> Section:
     return Section(
-        short_name(one),
+        file_name(one.source),
         figures=[Figure(draw_adversary(one), told(one), told(one), wide=True)],
     )
-
-
-def short_name(one: Adversary) -> str:
-    """Of a file its name alone; of `digits:test` and the like the whole."""
-    return visible(one.source.name.rpartition("/")[2])
 
 
 def told(one: Adversary) -> str:
     """`cat.jpg: tabby 85 % becomes hare 62 % by 2/255`."""
     before, after = (f"{visible(each.label)} {percent(each.confidence)}" for each in (one.before, one.after))
     how = "becomes" if one.succeeded else "stays" if one.before.labels == one.after.labels else "turns only into"
-    return f"{short_name(one)}: {before} {how} {after} by {in_255(one.epsilon)}"
+    return f"{file_name(one.source)}: {before} {how} {after} by {in_255(one.epsilon)}"

@@ -72,7 +72,7 @@ def show(axes: Axes, picture: Tensor) -> None:
         spine.set_visible(False)
 
 
-def draw_epsilons(
+def draw_robust_accuracy(
     epsilons: Sequence[float], curves: Mapping[str, Sequence[float]], what: str = "right answers"
 ) -> Figure:
     """The share of pictures that are `what` against strength, a line an attack; dashed where the adversaries were made

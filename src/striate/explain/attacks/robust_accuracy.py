@@ -18,7 +18,7 @@ from striate.data.transforms import eval_transform
 from striate.errors import DataError, UsageError
 from striate.explain import check_model
 from striate.explain.attacks.adversary import answers, loss_of
-from striate.explain.attacks.adversary_figure import draw_epsilons, in_255
+from striate.explain.attacks.adversary_figure import draw_robust_accuracy, in_255
 from striate.explain.attacks.gradient import in_levels, in_pixels, pgd, pixel_gradient
 from striate.explain.explanation import Explanation, Request
 from striate.explain.labelled import labelled
@@ -38,7 +38,7 @@ LIMIT = 200  # pictures, unless more are asked for
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class AttackSet:
     """Pictures to attack, and what is right to say of them.
 
     Attributes:
@@ -56,7 +56,7 @@ class Judged:
     has_labels: bool = True
 
 
-def explain_epsilons(model: Model, request: Request) -> Explanation:
+def explain_robust_accuracy(model: Model, request: Request) -> Explanation:
     """The share of right answers under FGSM and PGD, for ε = 0, 1/255 … 8/255.
 
     Reads of the request: `sources`, a data set with the model's classes, Samples with indices of them as targets, or
@@ -73,23 +73,23 @@ def explain_epsilons(model: Model, request: Request) -> Explanation:
         DataError: none of the pictures can be read.
     """
     other = None if request.other is None else second_model(model, request.other)
-    judged = judged_pictures(model, request)
+    attacked = attack_set(model, request)
     steps = request.steps or PGD_STEPS
     epsilons = strengths(request.epsilon or STRONGEST)
     network, *others = names_of([model] if other is None else [model, other])
     names = ["FGSM", f"PGD, {steps} steps"]
     names += [f"{name} on {one}" for one in others for name in names]
     batch, hits = automatic_batch(model.card.preprocess.size, model.device), torch.zeros(len(names), len(epsilons))
-    for start in range(0, len(judged.samples), batch):
+    for start in range(0, len(attacked.samples), batch):
         part = slice(start, start + batch)
         generator = torch.Generator().manual_seed(seed_of(request.seed, "epsilons", start))
-        hits += hits_of(model, other, judged.images[part], judged.samples[part], epsilons, steps, generator)
-        request.say(f"{min(start + batch, len(judged.samples))} of {len(judged.samples)} pictures")
-    rates = [row.tolist() for row in hits.double() / len(judged.samples)]
+        hits += hits_of(model, other, attacked.images[part], attacked.samples[part], epsilons, steps, generator)
+        request.say(f"{min(start + batch, len(attacked.samples))} of {len(attacked.samples)} pictures")
+    rates = [row.tolist() for row in hits.double() / len(attacked.samples)]
     columns = [f"ε {in_255(epsilon)}" if epsilon else "undisturbed" for epsilon in epsilons]
-    what = "right answers" if judged.has_labels else "answers that stay the same"
+    what = "right answers" if attacked.has_labels else "answers that stay the same"
     text = (
-        f"{judged.truth} {sentence(epsilons, rates[0], rates[1], judged.has_labels)}\n\n"
+        f"{attacked.truth} {sentence(epsilons, rates[0], rates[1], attacked.has_labels)}\n\n"
         "FGSM takes one step along the gradient's sign, PGD several from a random start: the lower of the two "
         "tells what the network is worth. Where FGSM looks harmless and PGD does not, the network only hides its "
         "gradient."
@@ -97,17 +97,17 @@ def explain_epsilons(model: Model, request: Request) -> Explanation:
     if other is not None:
         text += f"\n\nDashed: {others[0]} sees the pictures that were made to fool {network}, not it."
     figure = Figure(
-        draw_epsilons(epsilons, dict(zip(names, rates, strict=True)), what),
+        draw_robust_accuracy(epsilons, dict(zip(names, rates, strict=True)), what),
         f"{what.capitalize()} against ε.",
         wide=True,
     )
     table = Table(("attack", *columns), [(name, *row) for name, row in zip(names, rates, strict=True)])
     keys = ("fgsm", "pgd", "transfer_fgsm", "transfer_pgd")
-    values: dict[str, Any] = {"epsilons": epsilons, "count": len(judged.samples), "truth": judged.truth}
+    values: dict[str, Any] = {"epsilons": epsilons, "count": len(attacked.samples), "truth": attacked.truth}
     values |= dict(zip(keys, rates, strict=False)) | ({"other": request.other} if other is not None else {})
-    facts = {"model": model.card.architecture, "pictures": f"{len(judged.samples):,}", "seed": str(request.seed)}
-    skipped = [f"Left out: {message}" for message in judged.skipped]
-    title = f"{'Accuracy' if judged.has_labels else 'Answers'} of {network} under attack"
+    facts = {"model": model.card.architecture, "pictures": f"{len(attacked.samples):,}", "seed": str(request.seed)}
+    skipped = [f"Left out: {message}" for message in attacked.skipped]
+    title = f"{'Accuracy' if attacked.has_labels else 'Answers'} of {network} under attack"
     return Explanation(title, [Section("Against the strength", text, [figure], [table])], values, facts, skipped)
 
 
@@ -166,7 +166,7 @@ def second_model(model: Model, path: str) -> Model:
         UsageError: it is no classifier, or does not know the classes.
     """
     other = type(model).load(path, str(model.device))
-    check_model(other, ["epsilons"], {})
+    check_model(other, ["robust_accuracy"], {})
     in_classes_of(model, other)
     return other
 
@@ -183,7 +183,7 @@ def in_classes_of(model: Model, other: Model) -> list[int]:
     return [known[name] for name in model.classes]
 
 
-def judged_pictures(model: Model, request: Request) -> Judged:
+def attack_set(model: Model, request: Request) -> AttackSet:
     """The pictures asked for, with their labels or, where they have none that the model knows, its own answers."""
     sources, limit = request.sources, request.limit or LIMIT
     try:
@@ -199,11 +199,11 @@ def judged_pictures(model: Model, request: Request) -> Judged:
             skipped.append(str(error))
     if not found:
         raise DataError(f"none of the pictures could be read; the first: {skipped[0]}")
-    judged = read_all(model, found, "Without labels that the model knows: the share of answers that stay the same.")
-    return replace(judged, skipped=[*skipped, *judged.skipped], has_labels=False)
+    attacked = read_all(model, found, "Without labels that the model knows: the share of answers that stay the same.")
+    return replace(attacked, skipped=[*skipped, *attacked.skipped], has_labels=False)
 
 
-def read_all(model: Model, samples: list[Sample], truth: str) -> Judged:
+def read_all(model: Model, samples: list[Sample], truth: str) -> AttackSet:
     """Pictures as the network sees them; those without a target get the model's own answer."""
     pictures = Split(samples, list, at_one_size(model.card.preprocess), cache=True)
     assert isinstance(pictures.stack, torch.Tensor)
@@ -213,7 +213,7 @@ def read_all(model: Model, samples: list[Sample], truth: str) -> Judged:
         parts = pictures.stack.split(batch)
         said = [answer for part in parts for answer in answers(model.task, model.predictor.predict(part))]
         kept = [replace(sample, target=answer) for sample, answer in zip(kept, said, strict=True)]
-    return Judged(pictures.stack, kept, truth, pictures.skipped)
+    return AttackSet(pictures.stack, kept, truth, pictures.skipped)
 
 
 def sentence(epsilons: Sequence[float], fast: Sequence[float], slow: Sequence[float], has_labels: bool) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from striate.explain.explained import Seen, Subject, whole_result
+from striate.explain.explained import ExplainedImage, ExplainedModel, whole_result
 from striate.tasks.section import GREY
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ class Curves:
 
 
 def curves_of(
-    subject: Subject, seen: Sequence[Seen], maps: Mapping[str, Sequence[Tensor]], seed: int
+    explained: ExplainedModel, pictures: Sequence[ExplainedImage], maps: Mapping[str, Sequence[Tensor]], seed: int
 ) -> dict[str, Curves]:
     """Of each method's maps, [h, w] a picture, and of `random` orders of squares."""
     generator = torch.Generator().manual_seed(seed)
     found: dict[str, list[Curves]] = {name: [] for name in (*maps, "random")}
-    for index, one in enumerate(seen):
+    for index, one in enumerate(pictures):
         for name, drawn in maps.items():
-            found[name].append(curves(subject, one, order_of(drawn[index])))
+            found[name].append(curves(explained, one, order_of(drawn[index])))
         for _ in range(RANDOM):
-            found["random"].append(curves(subject, one, torch.randperm(CELLS**2, generator=generator)))
+            found["random"].append(curves(explained, one, torch.randperm(CELLS**2, generator=generator)))
     return {
         name: Curves(torch.stack([c.deletion for c in many]).mean(0), torch.stack([c.insertion for c in many]).mean(0))
         for name, many in found.items()
@@ -61,7 +61,7 @@ def order_of(found: Tensor) -> Tensor:
     return cells.flatten().argsort(descending=True, stable=True).cpu()
 
 
-def curves(subject: Subject, one: Seen, order: Tensor) -> Curves:
+def curves(explained: ExplainedModel, one: ExplainedImage, order: Tensor) -> Curves:
     """Of one picture, for squares in this order, int64 [CELLS²]."""
     images = one.images
     size = (images.shape[-2], images.shape[-1])
@@ -75,15 +75,16 @@ def curves(subject: Subject, one: Seen, order: Tensor) -> Curves:
     soft = gaussian_blur(images, [side, side], [sigma, sigma])
     deleted = torch.where(first, torch.zeros_like(images), images)
     inserted = torch.where(first, images, soft)
-    return Curves(confidences(subject, one, deleted), confidences(subject, one, inserted))
+    return Curves(confidences(explained, one, deleted), confidences(explained, one, inserted))
 
 
-def confidences(subject: Subject, one: Seen, images: Tensor) -> Tensor:
+def confidences(explained: ExplainedModel, one: ExplainedImage, images: Tensor) -> Tensor:
     """How sure the model is of the picture's label in each of these, float [B] in 0..1."""
     found: list[float] = []
     for batch in images.split(AT_ONCE):
         sizes = torch.tensor([one.size]).expand(len(batch), 2)
-        results = [whole_result(subject.task, one_of, one.source) for one_of in subject.predictor.predict(batch, sizes)]
+        predictions = explained.predictor.predict(batch, sizes)
+        results = [whole_result(explained.task, prediction, one.source) for prediction in predictions]
         found += [result.confidence_of(one.label) for result in results]
     return torch.tensor(found)
 

@@ -1,8 +1,8 @@
 """Which pixels speak for an answer: maps from gradients, from activations, and from covering parts of the picture.
 
-Functions of a network (float [B, C, h, w], normalised → outputs), images and `evidence` (outputs → float [B], of which
-an explanation is asked). They leave the network as they find it, but do want it without activations in place
-(`layers.readable_copy`). Pages of them are in `attribution_pages`.
+Functions of a network (float [B, C, h, w], normalised → outputs), images and `class_score` (outputs → float [B], of
+which an explanation is asked). They leave the network as they find it, but do want it without activations in place
+(`layers.readable_copy`). Pages of them are in `pages`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from striate.errors import UsageError
-from striate.explain.explained import Evidence, is_map, outputs_of
+from striate.explain.explained import ClassScore, is_map, layer_outputs
 
 SMOOTH_SAMPLES, SMOOTH_NOISE = 25, 0.15  # Smilkov et al. 2017, section 4: 10 to 20 % noise; few gain after 50 samples
 AT_ONCE = 16  # pictures computed together
@@ -26,18 +26,18 @@ RECTIFIERS = frozenset(
 )
 
 
-def gradient(network: nn.Module, images: Tensor, evidence: Evidence) -> Tensor:
+def gradient(network: nn.Module, images: Tensor, class_score: ClassScore) -> Tensor:
     """How the evidence changes with each value (Simonyan et al. 2014, arXiv:1312.6034, section 3): [B, C, h, w]."""
     leaf = images.detach().clone().requires_grad_()
     with torch.enable_grad():
-        total = evidence(network(leaf)).sum()
+        total = class_score(network(leaf)).sum()
     return torch.autograd.grad(total, leaf)[0]
 
 
 def smooth_gradient(
     network: nn.Module,
     images: Tensor,
-    evidence: Evidence,
+    class_score: ClassScore,
     samples: int = SMOOTH_SAMPLES,
     noise: float = SMOOTH_NOISE,
     seed: int = 0,
@@ -54,7 +54,7 @@ def smooth_gradient(
     total = torch.zeros_like(images)
     for _ in range(samples):
         drawn = torch.randn(images.shape, generator=generator).to(images.device)
-        total += gradient(network, images + spread * drawn, evidence)
+        total += gradient(network, images + spread * drawn, class_score)
     return total / samples
 
 
@@ -74,14 +74,14 @@ class GuidedRectifiers(TorchFunctionMode):
         return output
 
 
-def guided_backpropagation(network: nn.Module, images: Tensor, evidence: Evidence) -> Tensor:
+def guided_backpropagation(network: nn.Module, images: Tensor, class_score: ClassScore) -> Tensor:
     """The gradient, through activations only where it is positive (Springenberg et al. 2015, arXiv:1412.6806):
     [B, C, h, w]."""
     with GuidedRectifiers():
-        return gradient(network, images, evidence)
+        return gradient(network, images, class_score)
 
 
-def grad_cam(network: nn.Module, images: Tensor, evidence: Evidence, layer: nn.Module) -> Tensor:
+def grad_cam(network: nn.Module, images: Tensor, class_score: ClassScore, layer: nn.Module) -> Tensor:
     """Grad-CAM (Selvaraju et al., ICCV 2017, arXiv:1610.02391, equations 1 and 2): where a layer speaks for something.
 
     Channels of the layer's maps, each weighed by its mean gradient, added up, and what is negative left out. captum
@@ -94,21 +94,21 @@ def grad_cam(network: nn.Module, images: Tensor, evidence: Evidence, layer: nn.M
     Raises:
         UsageError: the layer gives no maps, or they have no part in the evidence.
     """
-    pairs = maps_and_slopes(network, images, evidence, layer)
+    pairs = maps_and_slopes(network, images, class_score, layer)
     return added([(slope.mean((2, 3), keepdim=True) * maps).sum(1) for maps, slope in pairs]).relu()
 
 
-def hires_cam(network: nn.Module, images: Tensor, evidence: Evidence, layer: nn.Module) -> Tensor:
+def hires_cam(network: nn.Module, images: Tensor, class_score: ClassScore, layer: nn.Module) -> Tensor:
     """HiResCAM (Draelos & Carin 2020, arXiv:2011.08891, equation 4): as Grad-CAM, each place by its own gradient.
 
     For an answer about one place, such as a detection, whose mean gradient over the picture says nothing. Where
     classes are read off the maps' means, both are the same.
     """
-    return added([(slope * maps).sum(1) for maps, slope in maps_and_slopes(network, images, evidence, layer)]).relu()
+    return added([(slope * maps).sum(1) for maps, slope in maps_and_slopes(network, images, class_score, layer)]).relu()
 
 
 def maps_and_slopes(
-    network: nn.Module, images: Tensor, evidence: Evidence, layer: nn.Module
+    network: nn.Module, images: Tensor, class_score: ClassScore, layer: nn.Module
 ) -> list[tuple[Tensor, Tensor]]:
     """What a layer gives in each of its calls, [B, channels, rows, columns], and the gradient of the evidence there.
 
@@ -116,8 +116,8 @@ def maps_and_slopes(
         UsageError: as `grad_cam`.
     """
     leaf = images.detach().clone().requires_grad_()
-    with torch.enable_grad(), outputs_of([layer]) as given:
-        total = evidence(network(leaf)).sum()
+    with torch.enable_grad(), layer_outputs([layer]) as given:
+        total = class_score(network(leaf)).sum()
     maps = [values for values in given.get(layer, ()) if is_map(values) and values.requires_grad]
     if not maps:
         raise UsageError("the layer gives no maps [B, channels, rows, columns]: name one before the pooling")
@@ -140,7 +140,7 @@ def guided_grad_cam(guided: Tensor, regions: Tensor) -> Tensor:
 
 
 def integrated_gradients(
-    network: nn.Module, images: Tensor, evidence: Evidence, steps: int = 50, baseline: Tensor | float = 0.0
+    network: nn.Module, images: Tensor, class_score: ClassScore, steps: int = 50, baseline: Tensor | float = 0.0
 ) -> Tensor:
     """Integrated gradients (Sundararajan et al., ICML 2017, arXiv:1703.01365): [B, C, h, w].
 
@@ -153,7 +153,7 @@ def integrated_gradients(
     from captum.attr import IntegratedGradients
 
     return (
-        IntegratedGradients(lambda batch: evidence(network(batch)))
+        IntegratedGradients(lambda batch: class_score(network(batch)))
         .attribute(images.detach(), baselines=baseline, n_steps=steps, internal_batch_size=max(AT_ONCE, len(images)))
         .detach()
         .to(images.dtype)
@@ -161,40 +161,42 @@ def integrated_gradients(
 
 
 def occlusion(
-    network: nn.Module, images: Tensor, evidence: Evidence, window: int, stride: int, baseline: float = 0.0
+    network: nn.Module, images: Tensor, class_score: ClassScore, window: int, stride: int, baseline: float = 0.0
 ) -> Tensor:
     """How much the evidence falls where a square is covered (Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2).
 
     Args:
-        window: side of the square. stride: between squares; where they overlap, their falls are averaged.
+        window: side of the square. stride: between squares; where they overlap, what it costs is averaged.
         baseline: what covers; 0, the mean colour of normalised images.
 
     Returns:
         float [B, h, w]; negative where the evidence rises.
     """
-    return averaged(falls(network, images, evidence, window, stride, baseline), images.shape[2:], window, stride)
+    return averaged(
+        occlusion_map(network, images, class_score, window, stride, baseline), images.shape[2:], window, stride
+    )
 
 
-def falls(
-    network: nn.Module, images: Tensor, evidence: Evidence, window: int, stride: int, baseline: float = 0.0
+def occlusion_map(
+    network: nn.Module, images: Tensor, class_score: ClassScore, window: int, stride: int, baseline: float = 0.0
 ) -> Tensor:
     """How much the evidence falls by each square alone: [B, rows, columns] of squares. Args as for `occlusion`."""
     rows, columns = (covers(side, window, stride) for side in images.shape[2:])  # [rows, h], [columns, w]
     squares = [(row, column) for row in rows for column in columns]
     found: list[Tensor] = []
     with torch.no_grad():
-        whole = evidence(network(images))  # [B]
+        whole = class_score(network(images))  # [B]
         for start in range(0, len(squares), AT_ONCE):
             part = torch.stack([row[:, None] & column for row, column in squares[start : start + AT_ONCE]])  # [S, h, w]
             covered = images.masked_fill(part.to(images.device)[:, None, None], baseline)  # [S, B, C, h, w]
-            found.append(evidence(network(covered.flatten(0, 1))).unflatten(0, (len(part), len(images))))
+            found.append(class_score(network(covered.flatten(0, 1))).unflatten(0, (len(part), len(images))))
     return (whole - torch.cat(found)).T.unflatten(1, (len(rows), len(columns)))
 
 
-def averaged(falls: Tensor, size: Sequence[int], window: int, stride: int) -> Tensor:
+def averaged(drops: Tensor, size: Sequence[int], window: int, stride: int) -> Tensor:
     """Of each pixel the mean over the squares that cover it: [B, rows, columns] → [B, *size]."""
-    rows, columns = (covers(side, window, stride).to(falls) for side in size)
-    return rows.T @ falls @ columns / (rows.sum(0)[:, None] * columns.sum(0))
+    rows, columns = (covers(side, window, stride).to(drops) for side in size)
+    return rows.T @ drops @ columns / (rows.sum(0)[:, None] * columns.sum(0))
 
 
 def covers(side: int, window: int, stride: int) -> Tensor:

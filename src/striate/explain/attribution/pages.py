@@ -12,12 +12,12 @@ from striate.explain.attribution.maps import (
     SMOOTH_NOISE,
     SMOOTH_SAMPLES,
     averaged,
-    falls,
     grad_cam,
     guided_backpropagation,
     guided_grad_cam,
     hires_cam,
     integrated_gradients,
+    occlusion_map,
     smooth_gradient,
 )
 from striate.explain.attribution.overlay import (
@@ -32,7 +32,7 @@ from striate.explain.attribution.overlay import (
     was_seen,
     with_places,
 )
-from striate.explain.explained import PLACES, Seen, Subject, deepest_maps, look_at, maps_by_stage
+from striate.explain.explained import PLACES, ExplainedImage, ExplainedModel, deepest_maps, look_at, maps_by_stage
 from striate.explain.explanation import Explanation, Request
 from striate.explain.layers import find_layer
 from striate.tasks.section import Figure, Section
@@ -76,24 +76,24 @@ def explain_gradcam(model: Model, request: Request) -> Explanation:
 
     `values["maps"]`: float [H, W], at least 0, one a picture, in its own pixels; `values["layers"]`: the layer of each.
     """
-    subject = Subject.of(model)
-    seen, notes = look_at(subject, request)
+    explained = ExplainedModel.of(model)
+    pictures, notes = look_at(explained, request)
     layers: list[str] = []
     remarks: dict[str, None] = {}
 
-    def panels(one: Seen) -> list[Panel]:
-        name, found = regions(subject, one, request)
+    def panels(one: ExplainedImage) -> list[Panel]:
+        name, found = regions(explained, one, request)
         layers.append(name)
         size = f"{found.shape[1]} × {found.shape[2]} places"
-        if remark := few_places(subject, one, name, found):
+        if remark := few_places(explained, one, name, found):
             remarks[remark] = None
         caption = f"Where {name} ({size}) speaks for {named(one)}. {BRIGHT}"
         return [Panel("maps", found[0], "heat", caption)]
 
-    explanation = assembled(REGIONS[subject.task.spatial], subject, request, seen, notes, panels, {})
+    explanation = assembled(REGIONS[explained.task.spatial], explained, request, pictures, notes, panels, {})
     explanation.values["layers"] = layers
-    explanation.notes[:] = [*remarks, *([PLACEWISE] if subject.task.spatial else []), *notes]
-    explanation.facts.update({"layer": ", ".join(dict.fromkeys(layers)), "source": CITED[subject.task.spatial]})
+    explanation.notes[:] = [*remarks, *([PLACEWISE] if explained.task.spatial else []), *notes]
+    explanation.facts.update({"layer": ", ".join(dict.fromkeys(layers)), "source": CITED[explained.task.spatial]})
     return explanation
 
 
@@ -103,14 +103,14 @@ def explain_guided(model: Model, request: Request) -> Explanation:
     `values["maps"]`: float [H, W], the sum over channels of what is not negative; `values["gradients"]` and
     `values["guided_gradcam"]`: float [C, H, W].
     """
-    subject = Subject.of(model)
-    seen, notes = look_at(subject, request)
+    explained = ExplainedModel.of(model)
+    pictures, notes = look_at(explained, request)
 
-    def panels(one: Seen) -> list[Panel]:
-        guided = guided_backpropagation(subject.network, one.images, subject.evidence(one))
-        name, found = regions(subject, one, request)
+    def panels(one: ExplainedImage) -> list[Panel]:
+        guided = guided_backpropagation(explained.network, one.images, explained.class_score_of(one))
+        name, found = regions(explained, one, request)
         product, answer = guided_grad_cam(guided, found)[0], named(one)
-        where = f"Only where {name} speaks for {answer} ({REGIONS[subject.task.spatial]})."
+        where = f"Only where {name} speaks for {answer} ({REGIONS[explained.task.spatial]})."
         edges = "The gradient itself: grey is 0. It shows edges of anything."
         return [
             Panel("maps", guided[0].clamp(min=0).sum(0), "heat", f"What would raise the evidence for {answer}.", True),
@@ -119,8 +119,8 @@ def explain_guided(model: Model, request: Request) -> Explanation:
         ]
 
     notes = [*notes, "Guided backpropagation tells classes apart badly: --how sanity shows how little depends on them."]
-    facts = {"source": f"Springenberg et al. 2015; {CITED[subject.task.spatial]}"}
-    return assembled("Guided backpropagation", subject, request, seen, notes, panels, facts)
+    facts = {"source": f"Springenberg et al. 2015; {CITED[explained.task.spatial]}"}
+    return assembled("Guided backpropagation", explained, request, pictures, notes, panels, facts)
 
 
 def explain_saliency(model: Model, request: Request) -> Explanation:
@@ -128,19 +128,19 @@ def explain_saliency(model: Model, request: Request) -> Explanation:
 
     `values["maps"]`: float [H, W], the sum over channels of absolute values.
     """
-    subject = Subject.of(model)
-    seen, notes = look_at(subject, request)
+    explained = ExplainedModel.of(model)
+    pictures, notes = look_at(explained, request)
     samples = request.steps or SMOOTH_SAMPLES
 
-    def panels(one: Seen) -> list[Panel]:
-        network, images, evidence = subject.network, one.images, subject.evidence(one)
-        smooth = smooth_gradient(network, images, evidence, samples, seed=request.seed)[0].abs().sum(0)
+    def panels(one: ExplainedImage) -> list[Panel]:
+        network, images, class_score = explained.network, one.images, explained.class_score_of(one)
+        smooth = smooth_gradient(network, images, class_score, samples, seed=request.seed)[0].abs().sum(0)
         caption = f"How {named(one)} hangs on each pixel: mean of {samples} noisy copies. {BRIGHT}"
         return [Panel("maps", smooth, "heat", caption, True)]
 
     facts = {"noise": f"{SMOOTH_NOISE:g} of the range, {samples} copies, seed {request.seed}"}
     facts["source"] = "Simonyan et al. 2014; Smilkov et al. 2017"
-    return assembled("Saliency", subject, request, seen, notes, panels, facts)
+    return assembled("Saliency", explained, request, pictures, notes, panels, facts)
 
 
 def explain_integrated(model: Model, request: Request) -> Explanation:
@@ -149,25 +149,25 @@ def explain_integrated(model: Model, request: Request) -> Explanation:
     `values["maps"]`: float [H, W], the sum over channels; for each picture its `values["evidence"]` less
     `values["baseline"]` is what the attributions add up to, to within `values["gap"]` (a share of it).
     """
-    subject = Subject.of(model)
-    seen, notes = look_at(subject, request)
+    explained = ExplainedModel.of(model)
+    pictures, notes = look_at(explained, request)
     steps = request.steps or STEPS
     numbers: dict[str, list[float]] = {"baseline": [], "gap": []}
 
-    def panels(one: Seen) -> list[Panel]:
-        evidence = subject.evidence(one)
-        found = integrated_gradients(subject.network, one.images, evidence, steps)[0].sum(0)
+    def panels(one: ExplainedImage) -> list[Panel]:
+        class_score = explained.class_score_of(one)
+        found = integrated_gradients(explained.network, one.images, class_score, steps)[0].sum(0)
         with torch.no_grad():
-            baseline = float(evidence(subject.network(torch.zeros_like(one.images)))[0])
-        rise = one.evidence - baseline
+            baseline = float(class_score(explained.network(torch.zeros_like(one.images)))[0])
+        rise = one.class_score - baseline
         numbers["baseline"].append(baseline)
         numbers["gap"].append(abs(float(found.sum()) - rise) / max(abs(rise), 1e-6))
-        total = f"They add up to {found.sum():+.2f}; the evidence rose from {baseline:.2f} to {one.evidence:.2f}."
+        total = f"They add up to {found.sum():+.2f}; the evidence rose from {baseline:.2f} to {one.class_score:.2f}."
         caption = f"Orange speaks for {named(one)}, blue against, smoothed a little. {total}"
         return [Panel("maps", found, "signed", caption, True)]
 
     facts = {"baseline": "the mean colour", "steps": str(steps), "source": "Sundararajan et al. 2017"}
-    explanation = assembled("Integrated gradients", subject, request, seen, notes, panels, facts)
+    explanation = assembled("Integrated gradients", explained, request, pictures, notes, panels, facts)
     explanation.values.update(numbers)
     return explanation
 
@@ -178,19 +178,21 @@ def explain_occlusion(model: Model, request: Request) -> Explanation:
     `values["maps"]`: float [H, W], in units of the evidence, the mean over the squares that cover a pixel;
     `values["squares"]`: float [rows, columns], the fall by each square alone.
     """
-    subject = Subject.of(model)
-    seen, notes = look_at(subject, request)
+    explained = ExplainedModel.of(model)
+    pictures, notes = look_at(explained, request)
     across = request.steps or ACROSS
-    stride = max(1, -(-min(subject.preprocess.size) // across))
+    stride = max(1, -(-min(explained.preprocess.size) // across))
     window = 2 * stride
     squares: list[Tensor] = []
 
-    def panels(one: Seen) -> list[Panel]:
-        found = falls(subject.network, one.images, subject.evidence(one), window, stride)  # [1, rows, columns]
+    def panels(one: ExplainedImage) -> list[Panel]:
+        found = occlusion_map(
+            explained.network, one.images, explained.class_score_of(one), window, stride
+        )  # [1, rows, columns]
         squares.append(found[0].cpu())
         caption = (
             f"Orange: covered, the evidence for {named(one)} falls; blue: it rises. "
-            f"{extremes(found, one.evidence)} Each pixel shows the mean over the squares that cover it."
+            f"{extremes(found, one.class_score)} Each pixel shows the mean over the squares that cover it."
         )
         return [Panel("maps", averaged(found, one.images.shape[2:], window, stride)[0], "signed", caption)]
 
@@ -198,76 +200,76 @@ def explain_occlusion(model: Model, request: Request) -> Explanation:
         "square": f"{window} px, every {stride} px, of the mean colour",
         "source": "Zeiler & Fergus 2014, section 4.2",
     }
-    explanation = assembled("Occlusion", subject, request, seen, notes, panels, facts)
+    explanation = assembled("Occlusion", explained, request, pictures, notes, panels, facts)
     explanation.values["squares"] = squares
     return explanation
 
 
-def extremes(falls: Tensor, evidence: float) -> str:
+def extremes(drops: Tensor, class_score: float) -> str:
     """What the squares that matter most do to the evidence, in a sentence."""
-    most, least = float(falls.max()), float(falls.min())
+    most, least = float(drops.max()), float(drops.min())
     if most <= 0:
         return f"No square lowers it; one raises it by {-least:.2f}."
     rise = f"another raises it by {-least:.2f}" if least < 0 else "none raises it"
-    return f"One square alone costs {most:.2f} of {evidence:.2f}, {rise}."
+    return f"One square alone costs {most:.2f} of {class_score:.2f}, {rise}."
 
 
-def regions(subject: Subject, one: Seen, request: Request) -> tuple[str, Tensor]:
+def regions(explained: ExplainedModel, one: ExplainedImage, request: Request) -> tuple[str, Tensor]:
     """The layer that the request names, or that suits the picture, and where it speaks for the answer:
     [1, rows, columns]."""
     if request.layer is not None:
-        name, layer = request.layer, find_layer(subject.network, request.layer)
+        name, layer = request.layer, find_layer(explained.network, request.layer)
     else:
-        name, layer = deepest_maps(subject, one)
-    way = hires_cam if subject.task.spatial else grad_cam
-    return name, way(subject.network, one.images, subject.evidence(one), layer)
+        name, layer = deepest_maps(explained, one)
+    way = hires_cam if explained.task.spatial else grad_cam
+    return name, way(explained.network, one.images, explained.class_score_of(one), layer)
 
 
-def few_places(subject: Subject, one: Seen, name: str, found: Tensor) -> str:
+def few_places(explained: ExplainedModel, one: ExplainedImage, name: str, found: Tensor) -> str:
     """A remark where a map, [1, rows, columns], is too coarse to say where; nothing where it is not."""
     rows, columns = found.shape[1:]
     if min(rows, columns) >= PLACES:
         return ""
-    finer = [stage for stage, maps in maps_by_stage(subject, one).items() if maps[0] * maps[1] > rows * columns]
+    finer = [stage for stage, maps in maps_by_stage(explained, one).items() if maps[0] * maps[1] > rows * columns]
     return f"{name} has only {rows} x {columns} places" + (f"; try --layer {finer[-1]}" if finer else "")
 
 
-def named(one: Seen) -> str:
+def named(one: ExplainedImage) -> str:
     return "the answer" if one.class_name is None else one.class_name
 
 
 def assembled(
     title: str,
-    subject: Subject,
+    explained: ExplainedModel,
     request: Request,
-    seen: Sequence[Seen],
+    pictures: Sequence[ExplainedImage],
     notes: list[str],
-    panels: Callable[[Seen], list[Panel]],
+    panels: Callable[[ExplainedImage], list[Panel]],
     facts: dict[str, str],
 ) -> Explanation:
     """A section a picture: the photograph, and the panels laid over it."""
     values: dict[str, Any] = {
-        "sources": [one.source.name for one in seen],
-        "labels": [one.class_name for one in seen],
-        "evidence": [one.evidence for one in seen],
+        "sources": [one.source.name for one in pictures],
+        "labels": [one.class_name for one in pictures],
+        "evidence": [one.class_score for one in pictures],
     }
     sections: list[Section] = []
-    for number, one in enumerate(seen, start=1):
-        request.say(f"{title}: {one.name} ({number} of {len(seen)})")
-        shown = was_seen(one.size, subject.preprocess)
+    for number, one in enumerate(pictures, start=1):
+        request.say(f"{title}: {one.name} ({number} of {len(pictures)})")
+        shown = was_seen(one.size, explained.preprocess)
         name = one.name
         caption = "The picture" + ("." if bool(shown.all()) else "; the network was not shown what is dark.")
         dimmed = photograph(one.picture) * photograph(shown[None] * 255).clamp(min=0.45)
         figures = [Figure(encoded(with_places(dimmed, one.result, one.picture)), caption, f"The picture {name}")]
         for panel in panels(one):
-            found = on_picture(panel.found.float().cpu(), one.size, subject.preprocess)
+            found = on_picture(panel.found.float().cpu(), one.size, explained.preprocess)
             values.setdefault(panel.name, []).append(found)
             smooth = blurred(found) if panel.single and panel.paint == "signed" else found
             image = PAINTS[panel.paint](one.picture, smooth, shown, CLIPPED if panel.single else 1.0)
             figures.append(
                 Figure(encoded(with_places(image, one.result, one.picture)), panel.caption, f"{title}, {name}")
             )
-        text = f"{one.said} Evidence for {named(one)}: {one.evidence:.2f}."
+        text = f"{one.said} Evidence for {named(one)}: {one.class_score:.2f}."
         sections.append(Section(name, text, figures))
     facts = {"evidence": "what the network gives for the class before it becomes a probability", **facts}
-    return Explanation(f"{title} of {subject.name}", sections, values, facts, notes)
+    return Explanation(f"{title} of {explained.name}", sections, values, facts, notes)

@@ -25,7 +25,7 @@ from striate.explain.attribution.maps import (
     occlusion,
     smooth_gradient,
 )
-from striate.explain.explained import Evidence, Seen, Subject, deepest_maps, look_at
+from striate.explain.explained import ClassScore, ExplainedImage, ExplainedModel, deepest_maps, look_at
 from striate.explain.explanation import Explanation, Request
 from striate.explain.layers import backbone_in, find_layer
 from striate.results.words import percent
@@ -41,7 +41,9 @@ STEPS = 12  # of integrated gradients, and samples of SmoothGrad: ranks need no 
 RECOGNISED = 0.9  # of the whole picture's confidence: above, a blurred one leaves nothing to be put back
 OCCLUDED = 9  # places of the covering square along a side
 
-Way = Callable[[nn.Module, Tensor, Evidence], Tensor]  # network, images [1, C, h, w], evidence → map [rows, columns]
+Way = Callable[
+    [nn.Module, Tensor, ClassScore], Tensor
+]  # network, images [1, C, h, w], class score → map [rows, columns]
 COLOURS = {
     "Grad-CAM": BLUE,
     "gradient": GREEN,
@@ -56,7 +58,9 @@ def ways_of(layer: str, spatial: bool, seed: int) -> dict[str, Way]:
     """Each method as a map of what speaks for the answer."""
     cam = hires_cam if spatial else grad_cam
     return {
-        "Grad-CAM": lambda network, images, evidence: cam(network, images, evidence, find_layer(network, layer))[0],
+        "Grad-CAM": lambda network, images, class_score: cam(network, images, class_score, find_layer(network, layer))[
+            0
+        ],
         "gradient": lambda *of: gradient(*of)[0].abs().sum(0),
         "SmoothGrad": lambda *of: smooth_gradient(*of, samples=STEPS, seed=seed)[0].abs().sum(0),
         "integrated gradients": lambda *of: integrated_gradients(*of, steps=STEPS)[0].sum(0),
@@ -74,16 +78,16 @@ def explain_sanity(model: Model, request: Request) -> Explanation:
     Raises:
         UsageError: the model has no such layer.
     """
-    subject = Subject.of(model)
-    seen, notes = look_at(subject, request, PICTURES)
-    layer = request.layer or deepest_maps(subject, seen[0])[0]
-    find_layer(subject.network, layer)
-    ways = ways_of(layer, subject.task.spatial, request.seed)
-    names, correlations = cascade(subject, seen, ways, request.seed, request.say)
-    measured = faithful(subject, seen, ways, request)
+    explained = ExplainedModel.of(model)
+    pictures, notes = look_at(explained, request, PICTURES)
+    layer = request.layer or deepest_maps(explained, pictures[0])[0]
+    find_layer(explained.network, layer)
+    ways = ways_of(layer, explained.task.spatial, request.seed)
+    names, correlations = cascade(explained, pictures, ways, request.seed, request.say)
+    measured = faithful(explained, pictures, ways, request)
     sections = [
-        randomisation_section(names, correlations, len(seen)),
-        faithfulness_section(measured, len(seen)),
+        randomisation_section(names, correlations, len(pictures)),
+        faithfulness_section(measured, len(pictures)),
     ]
     values = {
         "randomised": names,
@@ -92,13 +96,13 @@ def explain_sanity(model: Model, request: Request) -> Explanation:
         "insertion": {name: one.areas[1] for name, one in measured.items()},
         "curves": {name: {"deletion": one.deletion, "insertion": one.insertion} for name, one in measured.items()},
     }
-    facts = {"pictures": str(len(seen)), "layer of Grad-CAM": layer, "seed": str(request.seed)}
-    return Explanation(f"Sanity of explanations of {subject.name}", sections, values, facts, notes)
+    facts = {"pictures": str(len(pictures)), "layer of Grad-CAM": layer, "seed": str(request.seed)}
+    return Explanation(f"Sanity of explanations of {explained.name}", sections, values, facts, notes)
 
 
 def cascade(
-    subject: Subject,
-    seen: Sequence[Seen],
+    explained: ExplainedModel,
+    pictures: Sequence[ExplainedImage],
     ways: dict[str, Way],
     seed: int,
     say: Callable[[str], None] = lambda line: None,
@@ -108,25 +112,26 @@ def cascade(
     Returns:
         Names of what is made random, from the top down, n of them; by method float [n + 1], means over the pictures.
     """
-    network = copy.deepcopy(subject.network)
+    network = copy.deepcopy(explained.network)
     groups = top_down(network)
-    first = [{name: map_of(way, network, one, subject) for name, way in ways.items()} for one in seen]
+    first = [{name: map_of(way, network, one, explained) for name, way in ways.items()} for one in pictures]
     found = {name: [1.0] for name in ways}
     generator = torch.Generator().manual_seed(seed)
     for number, (group, parameters) in enumerate(groups.items(), start=1):
         say(f"made random: {group} ({number} of {len(groups)})")
         randomise(parameters, generator)
         for name, way in ways.items():
-            pairs = zip(seen, first, strict=True)
+            pairs = zip(pictures, first, strict=True)
             values = [
-                rank_correlation(before[name].abs(), map_of(way, network, one, subject).abs()) for one, before in pairs
+                rank_correlation(before[name].abs(), map_of(way, network, one, explained).abs())
+                for one, before in pairs
             ]
             found[name].append(sum(values) / len(values))
     return [*groups], {name: torch.tensor(values) for name, values in found.items()}
 
 
-def map_of(way: Way, network: nn.Module, one: Seen, subject: Subject) -> Tensor:
-    return way(network, one.images, subject.evidence(one)).float().cpu()
+def map_of(way: Way, network: nn.Module, one: ExplainedImage, explained: ExplainedModel) -> Tensor:
+    return way(network, one.images, explained.class_score_of(one)).float().cpu()
 
 
 def top_down(network: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -178,21 +183,25 @@ def mean_ranks(values: Tensor) -> Tensor:
     return (last - (counts.double() - 1) / 2)[inverse]
 
 
-def faithful(subject: Subject, seen: Sequence[Seen], ways: dict[str, Way], request: Request) -> dict[str, Curves]:
+def faithful(
+    explained: ExplainedModel, pictures: Sequence[ExplainedImage], ways: dict[str, Way], request: Request
+) -> dict[str, Curves]:
     """Curves of each method, of occlusion, and of a random order."""
-    stride = max(1, -(-min(subject.preprocess.size) // OCCLUDED))
+    stride = max(1, -(-min(explained.preprocess.size) // OCCLUDED))
 
-    def occluded(network: nn.Module, images: Tensor, evidence: Evidence) -> Tensor:
-        return occlusion(network, images, evidence, 2 * stride, stride)[0]
+    def occluded(network: nn.Module, images: Tensor, class_score: ClassScore) -> Tensor:
+        return occlusion(network, images, class_score, 2 * stride, stride)[0]
 
     orders: dict[str, list[Tensor]] = {}
     for name, way in {**ways, "occlusion": occluded}.items():
         request.say(f"taken away and put back: {name}")
         orders[name] = [
-            enlarged(map_of(way, subject.network, one, subject)[None], (one.images.shape[-2], one.images.shape[-1]))[0]
-            for one in seen
+            enlarged(
+                map_of(way, explained.network, one, explained)[None], (one.images.shape[-2], one.images.shape[-1])
+            )[0]
+            for one in pictures
         ]
-    return curves_of(subject, seen, orders, request.seed)
+    return curves_of(explained, pictures, orders, request.seed)
 
 
 def randomisation_section(names: Sequence[str], correlations: dict[str, Tensor], pictures: int) -> Section:

@@ -27,7 +27,7 @@ from striate.data.transforms import Normalize
 from striate.explain.explanation import Explanation, Request
 from striate.explain.layers import read_maps, readable_copy, spread, stage_layers
 from striate.explain.units.sheets import as_grey, as_tile, beside, crop_of, grid, webp
-from striate.explain.units.top_activations import BEST, Seen, facts_of, look, notes_of, unit_caption
+from striate.explain.units.top_activations import BEST, ExcitingCrops, facts_of, look, notes_of, unit_caption
 from striate.tasks.section import Figure, Section
 
 if TYPE_CHECKING:
@@ -117,16 +117,16 @@ def explain_deconvnet(model: Model, request: Request) -> Explanation:
     layers = [request.layer] if request.layer else spread(stage_layers(model.module), LAYERS)
     found, skipped = look(model, request, layers, UNITS if len(layers) == 1 else UNITS_EACH)
     sections, values = [], {}
-    for seen in found:
-        request.say(f"{seen.layer}: projecting {len(seen.units)} units")
-        projections = {unit: projections_of(model, seen, unit) for unit in seen.units}
-        figures = [drawn(seen, unit, projections[unit]) for unit in seen.units]
+    for exciting in found:
+        request.say(f"{exciting.layer}: projecting {len(exciting.units)} units")
+        projections = {unit: projections_of(model, exciting, unit) for unit in exciting.units}
+        figures = [drawn(exciting, unit, projections[unit]) for unit in exciting.units]
         text = (
-            f"{len(seen.top.values):,} units; {seen.field_in_words()}. Left, the crops that most excite a unit; right, "
-            "what of each reaches it: mid-grey is nothing, and each projection has its own contrast."
+            f"{len(exciting.top.values):,} units; {exciting.field_in_words()}. Left, the crops that most excite a "
+            "unit; right, what of each reaches it: mid-grey is nothing, and each projection has its own contrast."
         )
-        sections.append(Section(seen.layer, text, figures))
-        values[seen.layer] = seen.values() | {"projections": projections}
+        sections.append(Section(exciting.layer, text, figures))
+        values[exciting.layer] = exciting.values() | {"projections": projections}
     notes = ["Projections by DeconvNet (Zeiler & Fergus 2014): unpooled by switches, rectified, filters transposed."]
     return Explanation(
         f"What units of {model.name} see",
@@ -137,23 +137,23 @@ def explain_deconvnet(model: Model, request: Request) -> Explanation:
     )
 
 
-def projections_of(model: Model, seen: Seen, unit: int) -> Tensor:
+def projections_of(model: Model, exciting: ExcitingCrops, unit: int) -> Tensor:
     """float [k, C, H, W]: of the k pictures that most excite a unit, what reaches it."""
-    top = seen.top
-    pictures = torch.stack([seen.pictures[number] for number in top.pictures[unit].tolist()])
+    top = exciting.top
+    pictures = torch.stack([exciting.pictures[number] for number in top.pictures[unit].tolist()])
     normalize = Normalize(model.card.preprocess).to(model.device)
     images = normalize(pictures.to(model.device, memory_format=torch.channels_last))
     units = [unit] * len(images)
-    return project(model.module, seen.layer, images, units, top.rows[unit], top.columns[unit]).cpu()
+    return project(model.module, exciting.layer, images, units, top.rows[unit], top.columns[unit]).cpu()
 
 
-def drawn(seen: Seen, unit: int, projections: Tensor) -> Figure:
+def drawn(exciting: ExcitingCrops, unit: int, projections: Tensor) -> Figure:
     """Nine crops, and their projections beside them."""
-    top = seen.top
+    top = exciting.top
     tiles = []
     for projection, row, column in zip(projections, top.rows[unit].tolist(), top.columns[unit].tolist(), strict=True):
-        tiles.append(as_tile(as_grey(crop_of(projection, seen.place, row, column, beyond=0))))
-    captions = seen.captions(unit)
-    sheet = beside([grid([as_tile(crop) for crop in seen.crops(unit)], captions), grid(tiles, [""] * len(tiles))])
-    alt = f"{BEST} crops that most excite unit {unit} of {seen.layer}, and their projections: {', '.join(captions)}"
-    return Figure(webp(sheet), unit_caption(seen, unit), alt, wide=True)
+        tiles.append(as_tile(as_grey(crop_of(projection, exciting.place, row, column, beyond=0))))
+    captions = exciting.captions(unit)
+    sheet = beside([grid([as_tile(crop) for crop in exciting.crops(unit)], captions), grid(tiles, [""] * len(tiles))])
+    alt = f"{BEST} crops that most excite unit {unit} of {exciting.layer}, and their projections: {', '.join(captions)}"
+    return Figure(webp(sheet), unit_caption(exciting, unit), alt, wide=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from striate.errors import UsageError
-from striate.explain.explained import Seen, Subject, is_map, look_at, outputs_of
+from striate.explain.explained import ExplainedImage, ExplainedModel, is_map, layer_outputs, look_at
 from striate.explain.explanation import Explanation, Request
 from striate.explain.layers import find_layer, stages_of
 from striate.explain.units.sheets import sheet
@@ -139,20 +139,20 @@ def explain_features(model: Model, request: Request) -> Explanation:
     Raises:
         UsageError: no such layer or unit, or it gives no maps.
     """
-    subject = Subject.of(model)
-    seen, notes = look_at(subject, request, PICTURES)
+    explained = ExplainedModel.of(model)
+    pictures, notes = look_at(explained, request, PICTURES)
     layers = (
-        {name: subject.network.get_submodule(layer) for name, layer in stages_of(subject.network).items()}
+        {name: explained.network.get_submodule(layer) for name, layer in stages_of(explained.network).items()}
         if request.layer is None
-        else {request.layer: find_layer(subject.network, request.layer)}
+        else {request.layer: find_layer(explained.network, request.layer)}
     )
     if not layers:
-        raise UsageError(f"{subject.name} names no stages: name a layer with --layer")
+        raise UsageError(f"{explained.name} names no stages: name a layer with --layer")
     sections: list[Section] = []
     values: dict[str, list[dict[str, object]]] = {"maps": [], "channels": []}
-    for one in seen:
-        with torch.no_grad(), outputs_of([*layers.values()]) as given:
-            subject.network(one.images)
+    for one in pictures:
+        with torch.no_grad(), layer_outputs([*layers.values()]) as given:
+            explained.network(one.images)
         found = {
             name: given[layer][0] for name, layer in layers.items() if given.get(layer) and is_map(given[layer][0])
         }
@@ -163,7 +163,7 @@ def explain_features(model: Model, request: Request) -> Explanation:
         values["channels"].append(dict(chosen))
         sections.append(section_of(one, found, chosen))
     facts = {"order": "channels by their root mean square", "brightness": "each map by its own largest value"}
-    return Explanation(f"Feature maps of {subject.name}", sections, values, facts, notes)
+    return Explanation(f"Feature maps of {explained.name}", sections, values, facts, notes)
 
 
 def chosen_channels(maps: Tensor, units: Sequence[int] | None, name: str) -> list[int]:
@@ -183,7 +183,7 @@ def checked_units(units: Sequence[int] | None, count: int, name: str) -> list[in
     return [*range(count)] if units is None else [*units]
 
 
-def section_of(one: Seen, found: dict[str, Tensor], chosen: dict[str, list[int]]) -> Section:
+def section_of(one: ExplainedImage, found: dict[str, Tensor], chosen: dict[str, list[int]]) -> Section:
     """One picture, and a sheet of maps a stage."""
     figures: list[Figure] = []
     for stage, maps in found.items():

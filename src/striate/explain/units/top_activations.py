@@ -103,7 +103,7 @@ def top_activations(network: nn.Module, layer: str, batches: Iterable[Tensor], k
 
 
 @dataclass(frozen=True)
-class Seen:
+class ExcitingCrops:
     """What several methods want of a layer: its most excited units' best places, and the pictures themselves.
 
     Attributes:
@@ -154,7 +154,9 @@ class Seen:
         return f"each value sees {height} x {width} pixels of {sides[0]} x {sides[1]}{beyond}"
 
 
-def look(model: Model, request: Request, layers: Sequence[str], units_each: int) -> tuple[list[Seen], list[str]]:
+def look(
+    model: Model, request: Request, layers: Sequence[str], units_each: int
+) -> tuple[list[ExcitingCrops], list[str]]:
     """The most exciting pictures of the units of some layers, and a message for each picture that could not be read.
 
     Raises:
@@ -167,7 +169,7 @@ def look(model: Model, request: Request, layers: Sequence[str], units_each: int)
     normalize = Normalize(preprocess).to(model.device)
     prepare = eval_transform(preprocess)
     sources = pictures_of(request)
-    found: list[Seen] = []
+    found: list[ExcitingCrops] = []
     rows: list[int] = []  # of the pictures that could be read
     skipped: list[str] = []
 
@@ -185,7 +187,7 @@ def look(model: Model, request: Request, layers: Sequence[str], units_each: int)
         shown = sorted(set(top.pictures[units].flatten().tolist()))
         pictures = {number: prepare(sources[rows[number]].load()) for number in shown}
         place = place_of(network, layer, normalize(pictures[shown[0]][None].to(model.device)))
-        found.append(Seen(layer, top, units, place, [short_name(sources[row]) for row in rows], pictures))
+        found.append(ExcitingCrops(layer, top, units, place, [short_name(sources[row]) for row in rows], pictures))
     return found, skipped
 
 
@@ -198,7 +200,7 @@ def explain_top(model: Model, request: Request) -> Explanation:
     """Crops of the nine pictures that most excite each unit. Layers: `request.layer`, or the last two stages; units:
     `request.units`, or the most selective.
 
-    `values`: by layer, as `Seen.values` says.
+    `values`: by layer, as `ExcitingCrops.values` says.
 
     Raises:
         DataError: no pictures.
@@ -207,29 +209,29 @@ def explain_top(model: Model, request: Request) -> Explanation:
     layers = [request.layer] if request.layer else stage_layers(model.module)[-LAYERS:]
     found, skipped = look(model, request, layers, UNITS if len(layers) == 1 else UNITS_EACH)
     sections = []
-    for seen in found:
+    for exciting in found:
         figures = [
             Figure(
-                webp(grid([as_tile(crop) for crop in seen.crops(unit)], seen.captions(unit))),
-                unit_caption(seen, unit),
-                f"Nine crops that most excite unit {unit} of {seen.layer}: {', '.join(seen.captions(unit))}",
+                webp(grid([as_tile(crop) for crop in exciting.crops(unit)], exciting.captions(unit))),
+                unit_caption(exciting, unit),
+                f"Nine crops that most excite unit {unit} of {exciting.layer}: {', '.join(exciting.captions(unit))}",
             )
-            for unit in seen.units
+            for unit in exciting.units
         ]
-        text = f"{len(seen.top.values):,} units; {seen.field_in_words()}. Grey is outside the picture."
-        sections.append(Section(seen.layer, text, figures))
+        text = f"{len(exciting.top.values):,} units; {exciting.field_in_words()}. Grey is outside the picture."
+        sections.append(Section(exciting.layer, text, figures))
     return Explanation(
         f"What excites {model.name}",
         sections,
-        {seen.layer: seen.values() for seen in found},
+        {exciting.layer: exciting.values() for exciting in found},
         facts_of(model, found),
         notes_of(request, skipped),
     )
 
 
-def unit_caption(seen: Seen, unit: int) -> str:
+def unit_caption(exciting: ExcitingCrops, unit: int) -> str:
     """How far the best pictures of a unit are above the others."""
-    top = seen.top
+    top = exciting.top
     if top.values[unit, 0] <= 0:
         return f"Unit {unit}: nothing in these pictures excites it."
     return (
@@ -238,11 +240,11 @@ def unit_caption(seen: Seen, unit: int) -> str:
     )
 
 
-def facts_of(model: Model, found: Sequence[Seen]) -> dict[str, str]:
+def facts_of(model: Model, found: Sequence[ExcitingCrops]) -> dict[str, str]:
     return {
         "model": f"{model.card.architecture}, {model.task.name}",
         "pictures": f"{found[0].top.count:,}",
-        "layers": ", ".join(seen.layer for seen in found),
+        "layers": ", ".join(exciting.layer for exciting in found),
     }
 
 

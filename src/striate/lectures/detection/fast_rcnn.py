@@ -10,6 +10,7 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from striate.lectures.detection.blood import CELLS, NETWORK, SIZE
+from striate.lectures.detection.fast_rcnn_pictures import MAP, POOLED, REGION, STRIDE, draw_maps, draw_pooling
 from striate.lectures.page import Check, Setting, Shown
 from striate.lectures.seeing.real import WEIGHTS, absent
 from striate.tasks.section import Figure, Section, Table
@@ -32,21 +33,7 @@ print("whole region:", maps[0, 0, 2:6, 1:7].int().tolist())
 print("2 × 2 bins of 2 rows and 3 columns:", roi_pool(maps, region, 2)[0, 0].int().tolist())
 """
 
-MAP = (
-    (3, 1, 4, 1, 5, 9, 2, 6),
-    (5, 3, 5, 8, 9, 7, 9, 3),
-    (2, 3, 8, 4, 6, 2, 6, 4),
-    (3, 3, 8, 3, 2, 7, 9, 5),
-    (0, 2, 8, 8, 4, 1, 9, 7),
-    (1, 6, 9, 3, 9, 9, 3, 7),
-    (5, 1, 0, 5, 8, 2, 0, 9),
-    (7, 4, 9, 4, 4, 5, 9, 2),
-)  # the digits of π
-REGION = (0, 2, 5, 5)  # columns 0 to 5, rows 2 to 5
-POOLED = ((8, 7), (9, 9))  # largest of each 2 rows × 3 columns, by hand
-
 REGIONS = 250  # a photograph
-STRIDE = 16
 LEARN, JUDGE, STEPS, HIDDEN = 40, 12, 160, 128
 CROP = 96  # of the R-CNN that it is timed against
 SCORE = 0.6
@@ -254,8 +241,6 @@ def claims(found: dict[str, Any]) -> list[Check]:
 
 
 def pooling() -> Section:
-    from striate.lectures.detection.fast_rcnn_pictures import draw_pooling
-
     figure = Figure(
         draw_pooling(),
         "A region of 4 rows and 6 columns in four bins; the largest number of each stays.",
@@ -266,10 +251,13 @@ def pooling() -> Section:
 
 
 def steps(found: dict[str, Any], names: list[str], seen: list[Picture], weights: Path) -> list[Section]:
+    import torch
+
     from striate.explain.units.sheets import beside, webp
     from striate.lectures.detection.blood import draw_found
-    from striate.lectures.detection.fast_rcnn_pictures import draw_maps
 
+    with torch.random.fork_rng(devices=[]):
+        detector = detector_of(1, weights)
     sheet = beside([draw_found(seen[at].pixels, found["found"][at], names) for at in (0, 1)], gap=12)
     rows = [[name, value] for name, value in found["ap"].items()]
     return [
@@ -278,7 +266,7 @@ def steps(found: dict[str, Any], names: list[str], seen: list[Picture], weights:
             "The maps of SqueezeNet’s last stage: a region is its part of them, rounded to cells.",
             [
                 Figure(
-                    draw_maps(found, seen[0], weights),
+                    draw_maps(found, seen[0], detector),
                     "Three regions on the photograph, on the mean of the maps, and pooled to 7×7.",
                     "A photograph with three boxes, a coarse map with the same, and three small maps.",
                     wide=True,

@@ -6,15 +6,27 @@ from math import floor
 from typing import TYPE_CHECKING, Any
 
 from striate.lectures.detection.blood import SIZE
-from striate.lectures.detection.fast_rcnn import MAP, POOLED, REGION, STRIDE, detector_of
 from striate.tasks.section import BLUE, GREEN, GREY, ORANGE, VIOLET
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.figure import Figure as Drawing
 
     from striate.lectures.detection.blood import Picture
+    from striate.tasks.detect.fast_rcnn import FastRCNN
+
+MAP = (
+    (3, 1, 4, 1, 5, 9, 2, 6),
+    (5, 3, 5, 8, 9, 7, 9, 3),
+    (2, 3, 8, 4, 6, 2, 6, 4),
+    (3, 3, 8, 3, 2, 7, 9, 5),
+    (0, 2, 8, 8, 4, 1, 9, 7),
+    (1, 6, 9, 3, 9, 9, 3, 7),
+    (5, 1, 0, 5, 8, 2, 0, 9),
+    (7, 4, 9, 4, 4, 5, 9, 2),
+)  # the digits of π
+REGION = (0, 2, 5, 5)  # columns 0 to 5, rows 2 to 5
+POOLED = ((8, 7), (9, 9))  # largest of each 2 rows × 3 columns, by hand
+STRIDE = 16
 
 
 def draw_pooling() -> Drawing:
@@ -39,7 +51,7 @@ def draw_pooling() -> Drawing:
     return drawing
 
 
-def draw_maps(found: dict[str, Any], picture: Picture, weights: Path) -> Drawing:
+def draw_maps(found: dict[str, Any], picture: Picture, detector: FastRCNN) -> Drawing:
     import torch
     from matplotlib.patches import Rectangle
     from torchvision.ops import roi_pool
@@ -47,8 +59,7 @@ def draw_maps(found: dict[str, Any], picture: Picture, weights: Path) -> Drawing
     from striate.lectures.diagrams import LETTERS, new_figure
     from striate.tasks.detect.fast_rcnn import POOLED as BINS
 
-    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        detector = detector_of(1, weights)
+    with torch.inference_mode():
         maps = detector.backbone(picture.image)[0]
         boxes = torch.tensor(apart(found))
         pooled = roi_pool(maps, [boxes], BINS, 1 / detector.reduction).mean(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from striate.lectures.detection.localize_pictures import NAMES, WINDOW, draw_found, draw_target
 from striate.lectures.page import Check, Setting, Shown
 from striate.lectures.seeing.real import absent
 from striate.tasks.section import Figure, Section, Table
@@ -30,13 +31,10 @@ for name, label in (("nothing", -1), ("a car", 1)):
 """
 
 CELLS = "bccd"
-NAMES = ("platelet", "white cell")  # as `striate train` sorts them
 # a dense layer keeps where things are; the mean of maps, which most networks end in, does not
 LINE = "conv24-bn-relu-pool-conv48-bn-relu-pool-conv64-bn-relu-pool-conv96-bn-relu-pool-fc128-relu"
-WINDOW = 240  # pixels of a photograph of 640 × 480
 SIZE, EPOCHS = 96, 28
 LEARN, JUDGE = 205, 72  # photographs from which windows are cut
-DRAWN = 8
 
 
 def show(setting: Setting) -> Shown:
@@ -262,8 +260,6 @@ def share(overlap: Tensor) -> float:
 
 
 def target_drawn(found: dict[str, Any]) -> Section:
-    from striate.lectures.detection.localize_pictures import draw_target
-
     index = next(key for key in found["drawn"] if found["truth"][int(key)][4] == NAMES.index("white cell"))
     nothing = next(key for key in found["drawn"] if found["truth"][int(key)][4] < 0)
     figure = Figure(
@@ -276,8 +272,6 @@ def target_drawn(found: dict[str, Any]) -> Section:
 
 
 def found_cells(found: dict[str, Any]) -> Section:
-    from striate.lectures.detection.localize_pictures import draw_found
-
     each = overlaps(found)
     truth = [row for row in found["truth"] if row[4] >= 0]
     rows = []

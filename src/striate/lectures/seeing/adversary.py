@@ -129,7 +129,7 @@ def said(one: Adversary) -> str:
 
 def fallen(model: Model, samples: list[Any], setting: Setting) -> tuple[list[Check], Section]:
     """Accuracy on the labelled photographs for ε = 0 … 8/255."""
-    from striate.explain.attacks.adversary_figure import draw_epsilons, in_255
+    from striate.explain.attacks.adversary_figure import draw_robust_accuracy, in_255
 
     inputs = {"weights": WEIGHTS, "photographs": [sample.name for sample in samples], "steps": STEPS}
     numbers = setting.remembered("G5-epsilons", inputs, lambda: swept(model, samples, setting))
@@ -162,7 +162,7 @@ def fallen(model: Model, samples: list[Any], setting: Setting) -> tuple[list[Che
     heads = ("attack", *(in_255(epsilon) if epsilon else "0" for epsilon in epsilons))
     rows = [(name, *(percent(share) for share in shares)) for name, shares in curves.items()]
     curve = Figure(
-        draw_epsilons(epsilons, curves),
+        draw_robust_accuracy(epsilons, curves),
         "Right answers against ε. A picture that falls to PGD counts as fallen at every greater ε.",
         "Two curves that fall to next to nothing at 1/255.",
     )
@@ -172,7 +172,7 @@ def fallen(model: Model, samples: list[Any], setting: Setting) -> tuple[list[Che
 
 def swept(model: Model, samples: list[Any], setting: Setting) -> dict[str, Any]:
     setting.say("FGSM and PGD for ε = 0 … 8/255")
-    values = model.explain(samples, "epsilons", steps=STEPS, limit=len(samples), say=setting.say).values
+    values = model.explain(samples, "robust_accuracy", steps=STEPS, limit=len(samples), say=setting.say).values
     return {name: values[name] for name in ("epsilons", "fgsm", "pgd")}
 
 
@@ -202,7 +202,7 @@ def learnt_digits() -> tuple[nn.Module, Tensor, Tensor]:
 
 def on_digits() -> tuple[list[Check], list[Section]]:
     """The fall of a small network: what a photograph's noise hides is plain to see on 64 pixels."""
-    from striate.explain.attacks.adversary_figure import draw_epsilons, in_255
+    from striate.explain.attacks.adversary_figure import draw_robust_accuracy, in_255
     from striate.explain.attacks.gradient import fgsm
     from striate.explain.units.sheets import as_tile, grid, webp
 
@@ -223,7 +223,7 @@ def on_digits() -> tuple[list[Check], list[Section]]:
         Figure(
             webp(sheet), f"Nine digits at ε = {told}, and the answers.", "Rows of digits with more and more noise", True
         ),
-        Figure(draw_epsilons(DIGITS_EPSILONS, {"FGSM": shares}), "Right answers against ε.", "A falling curve."),
+        Figure(draw_robust_accuracy(DIGITS_EPSILONS, {"FGSM": shares}), "Right answers against ε.", "A falling curve."),
     ]
     check = Check(
         "digits right, undisturbed and under FGSM",

@@ -6,8 +6,6 @@ all for one class. To do several pictures at once, give each picture and class a
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torchvision
 from torch import Tensor
@@ -31,48 +29,6 @@ def nms(
         span = (boxes.max() - boxes.min()).ceil() + 1  # whole, so that boxes on whole pixels stay exact
         boxes = boxes + (labels * span)[:, None]
     return torchvision.ops.nms(boxes, scores.to(boxes.dtype), threshold)[:limit]
-
-
-def soft_nms(
-    boxes: Tensor,
-    scores: Tensor,
-    labels: Tensor | None = None,
-    kind: Literal["linear", "gaussian"] = "gaussian",
-    threshold: float = 0.3,
-    sigma: float = 0.5,
-    least: float = 0.001,
-) -> tuple[Tensor, Tensor]:
-    """Lower the scores of boxes that overlap better ones instead of dropping them (Bodla et al. 2017, section 3).
-
-    Args:
-        boxes, scores, labels: see the module.
-        kind: linear takes a score times 1 - IoU where the IoU is at least `threshold`; gaussian times exp(-IoU²/sigma).
-        threshold: of linear; the paper's N_t.
-        sigma: of gaussian, above 0.
-        least: boxes whose score falls below this are dropped.
-
-    Returns:
-        int64 [k] and their new scores [k], best first.
-    """
-    overlap = iou(boxes, boxes)
-    factor = (
-        (-overlap.square() / sigma).exp() if kind == "gaussian" else torch.where(overlap < threshold, 1, 1 - overlap)
-    )
-    if labels is not None:
-        factor = factor.where(labels[:, None] == labels, 1.0)
-    left = scores.clone()
-    kept, lowered = [], []
-    for _ in range(len(boxes)):
-        score, best = left.max(0)
-        if score < least:
-            break
-        kept.append(best)
-        lowered.append(score)
-        left = left * factor[best]
-        left[best] = -torch.inf
-    if not kept:
-        return torch.empty(0, dtype=torch.int64, device=boxes.device), scores[:0]
-    return torch.stack(kept), torch.stack(lowered)
 
 
 def weighted_nms(
