@@ -38,7 +38,6 @@ from striate.backbones.public_weights import find_weights, local_file
 from striate.backbones.timm_backbone import PREFIX, timm_entry
 from striate.backbones.weights import load_weights
 from striate.errors import UsageError, did_you_mean
-from striate.layers.neighbours import NearestNeighbours
 
 __all__ = ["FAMILIES", "MODELS", "Backbone", "Canonical", "Entry", "FeatureList", "Stage"]
 __all__ += ["canonical_of", "create_model", "is_chain", "list_models"]
@@ -80,7 +79,6 @@ def create_model(
     weights: str | Path | None = None,
     accept_license: bool = False,
     linear_head: bool = False,
-    neighbours: dict[str, Any] | None = None,
     dropout: float | None = None,
     image_size: Sequence[int] | None = None,
     **arguments: Any,
@@ -99,8 +97,6 @@ def create_model(
         accept_license: take weights whose licence forbids commercial use.
         linear_head: where the classifier is not a linear layer on pooled features (SqueezeNet's is a convolution), put
             one there instead; what transfer learning wants.
-        neighbours: a classifier by nearest neighbours instead: `count`, `k` and `independent` of
-            `striate.layers.neighbours.NearestNeighbours`.
         dropout: before the classifier; the family's own when not given (AlexNet and VGG 0.5, ResNets none).
         image_size: (height, width) for networks bound to one size (mlp, lenet5, lines with fc); others ignore it.
         arguments: the family's own: `stem`, `zero_init_residual` (ResNets), `hidden`, `activation` (mlp, lenet5).
@@ -135,21 +131,18 @@ def create_model(
     own |= {} if dropout is None else {"dropout": dropout}
     backbone = build(num_classes=classes, in_chans=in_chans, **bound, **own)
     is_linear = classes == 0 or isinstance(backbone.get_submodule(backbone.last_layer), nn.Linear)
-    replaced = classes > 0 and ((linear_head and not is_linear) or neighbours is not None)
+    replaced = classes > 0 and linear_head and not is_linear
     if replaced:
         backbone = build(num_classes=0, in_chans=in_chans, **bound, **own)
     backbone.architecture = name
     backbone.arguments = dict(own)
     if replaced:
-        backbone.arguments |= {"linear_head": True} if neighbours is None else {"neighbours": neighbours}
+        backbone.arguments |= {"linear_head": True}
     if backbone.image_size is not None:
         backbone.arguments["image_size"] = list(backbone.image_size)
     if weights is not None:
         load_weights(backbone, local_file(find_weights(weights, name), accept_license))
-    if replaced and neighbours is not None:
-        head = NearestNeighbours(num_features=backbone.num_features, num_classes=num_classes, **neighbours)
-        backbone.give_head("neighbours", head)
-    elif replaced:
+    if replaced:
         backbone.give_head("linear_head", nn.Linear(backbone.num_features, num_classes))
     return FeatureList(backbone, out_indices) if features_only else backbone
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from striate.backbones import create_model
 from striate.backbones.backbone import WithAuxiliary
 from striate.errors import UsageError
 from striate.results import Classification, Result
 from striate.tasks.calibration import fit_temperature, tune_thresholds
+from striate.tasks.classifier import create_classifier
 from striate.tasks.classify.metrics import ClassificationMetrics
 from striate.tasks.classify.sections import sections
 from striate.tasks.explainable import Explainable
@@ -48,7 +48,7 @@ class Classify(Explainable, Task):
         return {"multi_label": self.multi_label, "temperature": self.temperature, "thresholds": self.thresholds}
 
     def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
-        return create_model(architecture, num_classes=len(self.classes), in_chans=in_channels, **arguments)
+        return create_classifier(architecture, len(self.classes), in_channels, **arguments)
 
     def collate(self, targets: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         if not self.multi_label:

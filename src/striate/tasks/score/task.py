@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from striate.backbones import create_model
 from striate.backbones.backbone import WithAuxiliary
 from striate.data.targets import Votes
 from striate.errors import DataError, UsageError
 from striate.results import Rating, Result
+from striate.tasks.classifier import create_classifier
 from striate.tasks.explainable import Explainable
 from striate.tasks.score.metrics import ScoreMetrics, mean_and_spread
 from striate.tasks.score.sections import sections
@@ -54,7 +54,7 @@ class Score(Explainable, Task):
             raise DataError(f"task score needs numbers as classes, not {', '.join(self.classes[:5])}") from None
 
     def build(self, architecture: str, in_channels: int, **arguments: Any) -> nn.Module:
-        return create_model(architecture, num_classes=len(self.classes), in_chans=in_channels, **arguments)
+        return create_classifier(architecture, len(self.classes), in_channels, **arguments)
 
     def collate(self, targets: Sequence[Votes]) -> Tensor:
         counts = torch.tensor([target.counts for target in targets], dtype=torch.float64).reshape(-1, len(self.classes))
