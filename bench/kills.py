@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-minutes", type=float, default=0.003, help="how often within an epoch a checkpoint is saved"
     )
+    parser.add_argument("--networks", type=int, choices=(1, 2), default=1, help="2: a step with two optimisers")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--keep", help="leave the runs in this folder instead of a temporary one")
 
@@ -85,6 +86,10 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
 
 def kill_and_compare(options: argparse.Namespace, out: Path) -> Comparison:
     warm_up()
+    if options.networks == 2:
+        from bench.two_networks import install
+
+        install()
     reference = Job("uninterrupted", out, options)
     start = time.perf_counter()
     pid = fork(reference.start, out / "uninterrupted.log")
@@ -118,6 +123,7 @@ def kill_and_compare(options: argparse.Namespace, out: Path) -> Comparison:
         print(f"kill {number + 1}/{options.kills}: {'DIFFERENT' if changed else 'identical'}", file=sys.stderr)
     facts = {
         "kills": options.kills,
+        "networks": options.networks,
         "killed during a save": during_save,
         "killed before the first checkpoint": restarted,
         "part files left behind": leftovers,

@@ -10,6 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -237,6 +238,47 @@ def test_batch_too_large_for_memory_is_halved() -> None:
     outputs = mean_predictor(Small()).predict(torch.stack([plain(number) for number in range(7)]))
     assert torch.stack(outputs).flatten().tolist() == list(range(7))
     assert max(sizes) == 7
+
+
+def test_threads_share_a_predictor(photos: Path) -> None:
+    """Eight at once say what one says."""
+    model = small_model()
+    predictor = model.predictor
+    pictures = [
+        predictor.prepare(Source(str(n), torch.full((3, 9 + n, 12), 20 * n, dtype=torch.uint8))) for n in range(9)
+    ]
+    expected = [result.probabilities for result in predictor.run(pictures)]  # type: ignore[union-attr]
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: predictor.run(pictures, batch=4), range(40)):
+            for one, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(one.probabilities, other)  # type: ignore[union-attr]
+
+
+def test_outputs_that_are_not_finite_are_failures_in_their_place() -> None:
+    predictor = mean_predictor()
+    pictures = [predictor.prepare(Source(name, plain(value))) for name, value in (("a", 1), ("b", 255), ("c", 3))]
+    one, failed, other = predictor.run(pictures)
+    assert isinstance(failed, Failure)
+    assert "b: the network's outputs are not finite" in failed.error
+    assert [result.probabilities.item() for result in (one, other)] == [1, 3]  # type: ignore[union-attr]
+
+
+def test_dicts_of_tensors_are_outputs_and_predictions_too() -> None:
+    """An engine gives a dict; shapes differ from picture to picture, and each keeps its place."""
+    task = SimpleNamespace(
+        postprocess=lambda outputs, sizes, preprocess: [
+            {"map": one[:, : size[0]]} for one, size in zip(outputs["maps"], sizes.tolist(), strict=True)
+        ],
+        to_result=lambda prediction, source, threshold=None: prediction["map"],
+    )
+    engine = lambda images: {"maps": images[:, 0].float()}  # noqa: E731
+    predictor = Predictor(engine, task, Preprocess(fit="native"), CPU)  # type: ignore[arg-type]
+    shown: list[list[int]] = []
+    images = [torch.full((3, height, 4), height, dtype=torch.uint8) for height in (5, 3, 5, 3, 7)]
+    found = predictor.predict(images, on_outputs=lambda outputs, rows: shown.append(rows))
+    assert [tuple(one["map"].shape) for one in found] == [(5, 4), (3, 3), (5, 4), (3, 3), (7, 4)]
+    assert [int(one["map"][0, 0]) for one in found] == [5, 3, 5, 3, 7]
+    assert shown == [[0, 2], [1, 3], [4]]
 
 
 def test_several_labels(photos: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,13 @@ __all__ = ["Dataset", "Sample", "open_dataset", "split_source"]
 
 
 def open_dataset(
-    source: str | Path, *, val_fraction: float = 0.2, seed: int = 0, task: str = "auto", download: bool = False
+    source: str | Path,
+    *,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    task: str = "auto",
+    reads: Sequence[str] = (),
+    download: bool = False,
 ) -> Dataset:
     """The data set that a path or name stands for.
 
@@ -26,6 +32,7 @@ def open_dataset(
         val_fraction: of `train` to hold out where there is no `val`; 0 holds nothing out.
         seed: of what is held out.
         task: `auto` takes the one that the layout asks for.
+        reads: other tasks whose layouts this task reads as they are: `Task.reads`.
         download: fetch a torchvision set that is not on the disk.
 
     Raises:
@@ -43,7 +50,7 @@ def open_dataset(
         )
     dataset = read_dataset(name, val_fraction=val_fraction, seed=seed, download=download)
     if task not in ("auto", dataset.task):
-        dataset = _as_task(read_dataset(name, val_fraction=0, seed=seed, download=False), task)
+        dataset = _as_task(read_dataset(name, val_fraction=0, seed=seed, download=False), task, reads)
         dataset.splits, note = hold_out(dataset.splits, val_fraction, seed)
         dataset.notes += [note] if note else []
     if split is None:
@@ -56,11 +63,12 @@ def open_dataset(
 # (what a layout asks for, what the user asks for) -> how the one is read as the other
 CONVERSIONS: dict[tuple[str, str], Callable[[Dataset], Dataset]] = {
     ("classify", "score"): as_scores,
-    ("detect", "localize"): lambda dataset: replace(dataset, task="localize"),  # the largest object of each picture
 }
 
 
-def _as_task(dataset: Dataset, task: str) -> Dataset:
+def _as_task(dataset: Dataset, task: str, reads: Sequence[str]) -> Dataset:
+    if dataset.task in reads:
+        return replace(dataset, task=task)
     convert = CONVERSIONS.get((dataset.task, task))
     if convert is None:
         near = did_you_mean(task, [dataset.task, *(asked for found, asked in CONVERSIONS if found == dataset.task)])

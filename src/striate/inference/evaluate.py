@@ -180,6 +180,7 @@ def labelled_samples(
         val_fraction=recipe["val_fraction"] if own else 0.0,
         seed=recipe["seed"] if own else 0,
         task=model.task.name,
+        reads=model.task.reads,
         download=download,
     )
     chosen = split or named or next(name for name in ("test", "val", *dataset.splits) if name in dataset.splits)

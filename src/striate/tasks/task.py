@@ -58,6 +58,7 @@ class Task(ABC):
     classes: tuple[str, ...]
     supports: ClassVar[frozenset[str]] = frozenset()  # of OPTIONS, FEATURES, TILES, THRESHOLD
     hints: ClassVar[dict[str, str]] = {}  # option that is not supported → what to do instead
+    reads: ClassVar[tuple[str, ...]] = ()  # other tasks whose data it takes as they are
     spatial: ClassVar[bool] = False  # targets are somewhere in the picture
     independent: bool = (
         False  # each class holds or not by itself (a sigmoid each); else all share one whole (a softmax)

@@ -18,7 +18,7 @@ from striate.data.statistics import fingerprint
 from striate.device import keep_freed_memory, pick_device, pick_precision
 from striate.errors import DataError, UsageError
 from striate.files import write_atomic
-from striate.tasks import Task, check_name, create_task
+from striate.tasks import TASKS, Task, check_name, create_task
 from striate.tasks.task import FEATURES
 from striate.train.adversarial import refuse_adversarial
 from striate.train.checkpoints import load_checkpoint, save_checkpoint
@@ -57,10 +57,17 @@ def open_data(recipe: Recipe, checkpoint: dict[str, Any] | None) -> Data:
         DataError: it is not.
         UsageError: no such task.
     """
+    reads: tuple[str, ...] = ()
     if recipe.task != "auto":
         check_name(recipe.task)
+        reads = TASKS[recipe.task].reads
     dataset = open_dataset(
-        recipe.data, val_fraction=recipe.val_fraction, seed=recipe.seed, task=recipe.task, download=recipe.download
+        recipe.data,
+        val_fraction=recipe.val_fraction,
+        seed=recipe.seed,
+        task=recipe.task,
+        reads=reads,
+        download=recipe.download,
     )
     for needed in ("train", "val"):
         if needed not in dataset.splits:

@@ -80,6 +80,7 @@ class Localize(Explainable, Task):
     supports: ClassVar[frozenset[str]] = frozenset(
         {"label_smoothing", "class_weights", "sampling", "adversarial", THRESHOLD}
     )
+    reads: ClassVar[tuple[str, ...]] = ("detect",)  # the largest object of each picture
     spatial: ClassVar[bool] = True
 
     def __init__(self, classes: Sequence[str], loss: str = "likely", threshold: float = 0.5) -> None:
