@@ -2,7 +2,7 @@
 
 pixels:  `striate.stylize` with its defaults, L-BFGS through SqueezeNet's eyes; photographs that scikit-image carries,
          each in a style that `bench/drawn_styles.py` draws. Fails from 180 s on, or when the loss rises within a scale.
-network: `Painter.paint` of the astronaut, 512 × 512, by a network as `striate stylize --train` makes; `--painter FILE`
+network: `paint_with` of the astronaut, 512 × 512, by a network as `striate stylize train` makes; `--painter FILE`
          takes a trained one, without it the weights are random, which takes as long. Fails from 150 ms on.
 
 `--picture FILE` draws photo, styles and paintings side by side. SqueezeNet's weights come from the folder of the
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--painter", type=Path, help="a file that striate stylize --train wrote")
+    parser.add_argument("--painter", type=Path, help="a model file that striate stylize train wrote")
     parser.add_argument("--picture", type=Path, help="draw what came out into this file")
 
 
@@ -84,34 +84,34 @@ def network(options: argparse.Namespace, shown: list[tuple[str, Tensor]]) -> lis
     """One photo after the other, in turn with nothing."""
     from statistics import median
 
-    from striate.config import ModelCard
-    from striate.create.fast_style import FastStyle
-    from striate.create.painter import AS_IT_IS, TASK, Painter, load_painter
-    from striate.create.pictures import as_float, scaled_to
-    from striate.create.styled import Styled
+    from striate.config import ModelCard, Preprocess
+    from striate.create.painted import knows_any_style, load_painter, paint_with
+    from striate.model import Model
+    from striate.results import Styled
+    from striate.tasks.stylize.fast_style import FastStyle
+    from striate.tasks.stylize.pictures import as_float, scaled_to
 
     if options.painter:
-        painter = load_painter(options.painter, options.device)
+        model = load_painter(options.painter, options.device)
     else:
-        made = FastStyle()
-        card = ModelCard(
-            task=TASK, architecture="fast_style", arguments=made.arguments, classes=[], preprocess=AS_IT_IS
-        )
-        painter = Painter(made, card, options.device)
+        preprocess = Preprocess(fit="native", mean=(0.0,) * 3, std=(1.0,) * 3)
+        card = ModelCard(task="stylize", architecture="fast_style", classes=[], preprocess=preprocess)
+        model = Model(FastStyle(), card, options.device)
 
     def painted(photo: str, style: str) -> Styled:
         """By a network for any style: in this one."""
-        looks = [as_float(F.pil_to_tensor(DRAWN[style]()))] if painter.needs_style else []
-        return painter.paint(scaled_to(as_float(photograph(photo)), options.size), looks, [1.0] * len(looks))
+        looks = [as_float(F.pil_to_tensor(DRAWN[style]()))] if knows_any_style(model) else []
+        picture = scaled_to(as_float(photograph(photo)), options.size)
+        return paint_with(model, picture, looks, [1.0] * len(looks))
 
     side: Callable[[], float] = lambda: 1000 * painted("astronaut", "strokes").seconds  # noqa: E731
     figures = interleave({"striate": side}, options.pairs, warmup=3)
     facts = {
         "weights": options.painter or "random",
-        "parameters": sum(parameter.numel() for parameter in painter.network.parameters()),
+        "parameters": sum(parameter.numel() for parameter in model.module.parameters()),
         "milliseconds allowed": MOST_MILLISECONDS,
     }
-    shown += [(f"{photo}, network, {painter.name}", painted(photo, style).image) for style, photo in PHOTO_FOR.items()]
+    shown += [(f"{photo}, network, {model.name}", painted(photo, style).image) for style, photo in PHOTO_FOR.items()]
     ok = median(figures["striate"]) < MOST_MILLISECONDS
     return [Comparison("ms", figures, higher_is_better=False, facts=facts, case="network", ok=ok)]
 

@@ -19,7 +19,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a photo, two styles, a folder of photos and a network."""
     where = tmp_path_factory.mktemp("desk")
     (where / "photos").mkdir()
-    for seed, name in enumerate(("town.png", "stars.png", "waves.png", "photos/a.png", "photos/b.png")):
+    for seed, name in enumerate(("town.png", "stars.png", "waves.png", "photos/a.png", "photos/b.png", "photos/c.png")):
         Image.fromarray(photo(seed, 70, 80).permute(1, 2, 0).numpy()).save(where / name)
     small_file(where, "conv6-relu-pool-conv8-relu-pool-conv10-relu-pool-conv12-relu")
     return where
@@ -44,7 +44,7 @@ def test_a_photo_is_painted(desk: Path, capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr()
     assert json.loads(told.out)["losses"][-1]["step"] == 3
     assert "wrote town-stars.png" in told.err
-    assert "next: striate stylize --train stars.png --content-folder PHOTOS --out stars.safetensors" in told.err
+    assert "next: striate stylize train stars.png --content PHOTOS" in told.err
     assert striate.read_image(desk / "town-stars.png").shape == (3, 35, 40)
 
 
@@ -67,27 +67,32 @@ def test_several_styles_previews_and_nothing_overwritten(desk: Path, capsys: pyt
     assert (desk / "mixed.jpg").read_bytes() != before
 
 
+TEACH = f"--content photos {SEEN} --epochs 1 --batch 2 --size 64 --width 4"
+
+
 def test_a_network_is_taught_and_paints(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    teach = f"--train stars.png --content-folder photos {SEEN} --steps 2 --size 64 --width 4"
-    assert typed(f"{teach} --out stars.safetensors") == 0
-    assert "next: striate stylize PHOTO stars.safetensors" in capsys.readouterr().err
-    assert typed(f"{teach} --out stars.safetensors") == 2
-    assert typed("town.png stars.safetensors --device cpu --out fast.png") == 0
+    assert typed(f"train stars.png {TEACH} --name stars") == 0
+    assert "next: striate stylize PHOTO runs/stylize/stars/model.safetensors" in capsys.readouterr().err
+    assert typed(f"train stars.png {TEACH} --name stars") == 2
+    file = "runs/stylize/stars/model.safetensors"
+    assert typed(f"town.png {file} --device cpu --out fast.png") == 0
     assert striate.read_image(desk / "fast.png").shape == (3, 70, 80)
     capsys.readouterr()
-    assert typed("photos stars.safetensors --device cpu --out painted --json") == 0
+    assert typed(f"photos {file} --device cpu --out painted --json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["pictures"], told["unreadable"]) == (2, 0)
-    assert [path.name for path in sorted((desk / "painted").iterdir())] == ["00001-a.jpg", "00002-b.jpg"]
-    assert typed("photos stars.safetensors --device cpu --out painted") == 2
+    assert (told["pictures"], told["unreadable"]) == (3, 0)
+    names = [path.name for path in sorted((desk / "painted").iterdir())]
+    assert names == ["00001-a.jpg", "00002-b.jpg", "00003-c.jpg"]
+    assert typed(f"photos {file} --device cpu --out painted") == 2
+    assert typed("train --resume runs/stylize/stars") == 0
 
 
 def test_any_style_is_taught_and_paints(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    teach = f"--train any --style-folder . --content-folder photos {SEEN} --steps 2 --size 64 --width 4"
-    assert typed(f"{teach} --out any.safetensors") == 0
-    assert "next: striate stylize PHOTO STYLE any.safetensors" in capsys.readouterr().err
-    assert typed("town.png stars.png any.safetensors --device cpu --out any.png") == 0
-    assert typed("town.png any.safetensors --device cpu --out none.png") == 2
+    assert typed(f"train photos stars.png --model any_style {TEACH} --name any") == 0
+    assert "next: striate stylize PHOTO STYLE runs/stylize/any/model.safetensors" in capsys.readouterr().err
+    file = "runs/stylize/any/model.safetensors"
+    assert typed(f"town.png stars.png {file} --device cpu --out any.png") == 0
+    assert typed(f"town.png {file} --device cpu --out none.png") == 2
     assert "name a picture that has it" in capsys.readouterr().err
 
 
@@ -95,11 +100,11 @@ def test_a_video_is_painted_frame_by_frame(desk: Path) -> None:
     av = pytest.importorskip("av")
     from striate.inference.video import VideoWriter
 
-    assert typed(f"--train waves.png --content-folder photos {SEEN} --steps 1 --size 64 --width 4") == 0
+    assert typed(f"train waves.png {TEACH} --name waves") == 0
     with VideoWriter(desk / "clip.mp4", 5) as film:
         for seed in range(3):
             film.add(Image.fromarray(photo(seed, 48, 64).permute(1, 2, 0).numpy()))
-    assert typed("clip.mp4 waves.safetensors --device cpu --out painted.mp4") == 0
+    assert typed("clip.mp4 runs/stylize/waves/model.safetensors --device cpu --out painted.mp4") == 0
     with av.open(str(desk / "painted.mp4")) as film:
         assert sum(1 for _ in film.decode(video=0)) == 3
 
@@ -120,13 +125,13 @@ def test_a_video_is_painted_frame_by_frame(desk: Path) -> None:
         (f"town.png stars.png {SEEN} --style-layers conv99 --out new.png", 2, '"conv99" is no layer'),
         (f"town.png stars.png {SEEN} --out town.doc --steps 1 --size 32", 2, "not a picture format"),
         (f"town.png stars.png {SEEN} --preview new --preview-every 0 --out new.png", 2, "--preview-every must be"),
-        ("town.png stars.png --content-folder photos", 2, "--content-folder: only with --train"),
         ("town.png seeing.safetensors", 4, "paints nothing"),
         ("town.png none.safetensors", 4, "no such model file"),
-        (f"--train stars.png {SEEN}", 2, "with --content-folder"),
-        (f"--train any --content-folder photos {SEEN}", 2, "with --style-folder"),
-        (f"--train stars.png --content-folder photos --out x.png {SEEN}", 2, "ends in .safetensors"),
-        (f"town.png --train stars.png --content-folder photos {SEEN}", 2, "takes its photos from --content-folder"),
+        (f"train stars.png {SEEN}", 2, "with --content"),
+        ("train --content photos", 2, "which style?"),
+        (f"train stars.png waves.png --mix 1 --content photos {SEEN}", 2, "1 numbers for 2 styles"),
+        (f"train stars.png --content none {SEEN}", 4, "no such folder of pictures"),
+        (f"--train stars.png --content-folder photos {SEEN}", 2, "striate stylize train STYLE --content PHOTOS"),
     ],
 )
 def test_what_cannot_be_meant_is_told_in_one_line(

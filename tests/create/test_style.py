@@ -16,12 +16,12 @@ from torch import Tensor
 
 import striate
 from bench.drawn_styles import glass
-from striate.create.likeness import SCALE, STYLE_SHARE, VARIATION_SHARE, Likeness
-from striate.create.network import find_network
-from striate.create.perception import Layers, Perception
 from striate.create.style import Painting, Styled, stylize
-from striate.create.style_losses import gram_matrix
 from striate.errors import DataError, UsageError
+from striate.tasks.stylize.loss import SCALE, STYLE_SHARE, VARIATION_SHARE, StyleLoss
+from striate.tasks.stylize.network import find_network
+from striate.tasks.stylize.perception import Layers, Perception
+from striate.tasks.stylize.style_losses import gram_matrix
 
 LAYERS = Layers({"relu1": 0.25, "stage3": 0.75}, ("relu2",))
 
@@ -70,7 +70,7 @@ def test_bf16_that_finds_no_way_down_goes_on_in_fp32(shared_file: Callable[[str]
 def test_loss_against_the_formula_written_out() -> None:
     perception = Perception(small_backbone(), PREPROCESS, (*LAYERS.style, *LAYERS.content))
     images, content, style = (photo(seed)[None].float() / 255 for seed in (2, 0, 1))
-    likeness = Likeness(perception, LAYERS, strength=2.0, variation=0.5)
+    likeness = StyleLoss(perception, LAYERS, strength=2.0, variation=0.5)
     likeness.aim([style], [1.0])
     found = likeness(images, likeness.content_of(content)).numbers()
     ours, kept, looks = (perception(pictures) for pictures in (images, content, style))
@@ -89,7 +89,7 @@ def test_gradient_of_the_whole_loss_against_finite_differences() -> None:
     backbone = small_backbone("conv4-tanh-avgpool2-conv5-tanh")  # smooth, so that differences mean something
     layers = Layers({"tanh1": 0.5, "tanh2": 0.5}, ("tanh2",))
     perception = Perception(backbone, PREPROCESS, (*layers.style, *layers.content)).double()
-    likeness = Likeness(perception, layers)
+    likeness = StyleLoss(perception, layers)
     images, content, style = (photo(seed, 6, 5)[None].double() / 255 for seed in (2, 0, 1))
     likeness.aim([style], [1.0])
     kept = likeness.content_of(content)
@@ -99,7 +99,7 @@ def test_gradient_of_the_whole_loss_against_finite_differences() -> None:
 def test_the_loss_of_what_is_wanted_is_nothing() -> None:
     perception = Perception(small_backbone(), PREPROCESS, (*LAYERS.style, *LAYERS.content))
     images = photo()[None].float() / 255
-    likeness = Likeness(perception, LAYERS)
+    likeness = StyleLoss(perception, LAYERS)
     likeness.aim([images], [1.0])
     found = likeness(images, likeness.content_of(images)).numbers()
     assert found["content"] == 0
@@ -111,7 +111,7 @@ def test_mixed_styles_pull_as_each_by_its_share() -> None:
     layers = Layers({"stage3": 1.0}, ("relu2",))
     perception = Perception(small_backbone(), PREPROCESS, ("stage3", "relu2")).double()
     styles = [photo(seed)[None].double() / 255 for seed in (1, 2)]
-    likeness = Likeness(perception, layers, variation=0.0)
+    likeness = StyleLoss(perception, layers, variation=0.0)
     images = (photo(3)[None].double() / 255).requires_grad_(True)
 
     def pull(aims: list[Tensor], shares: list[float]) -> tuple[Tensor, Tensor]:

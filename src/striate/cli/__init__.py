@@ -12,7 +12,7 @@ COMMANDS = {
     "robustness": ("striate.cli.robustness:robustness", "Judge a model on pictures made harder by degrees."),
     "predict": ("striate.cli.predict:predict", "Say what is on pictures."),
     "explain": ("striate.cli.explain:explain", "Show why a model says what it says, and what is inside."),
-    "stylize": ("striate.cli.stylize:stylize", "Paint a picture in the style of another."),
+    "stylize": ("striate.cli.stylize:app", "Paint a picture in the style of another."),
     "lectures": ("striate.cli.lectures:lectures", "Run the lectures' ideas, each checked and drawn."),
     "data": ("striate.cli.data:app", "Check, show and convert a data set."),
     "lr-find": ("striate.cli.lr_find:lr_find", "Find a learning rate: a picture and a suggestion."),
@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     from striate.errors import INTERRUPTED, StriateError, UsageError, did_you_mean
 
     try:
+        if arguments[:1] == ["stylize"] and any(word.split("=")[0] == "--train" for word in arguments):
+            raise UsageError("--train is a verb of its own now: striate stylize train STYLE --content PHOTOS")
         if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
             raise UsageError(
                 f'"{arguments[0]}" is not a command.{did_you_mean(arguments[0], COMMANDS)} See: striate --help'

@@ -1,4 +1,4 @@
-"""`striate stylize`: paint a photo like another picture, or teach a network to do it at once."""
+"""`striate stylize`: paint a photo like another picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from striate.errors import UsageError
 
@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from striate.create import Painting, Progress, Styled
-    from striate.create.network import Seeing
+    from striate.tasks.stylize.network import PerceptualNetwork
 
 Words = Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable="")]
 Numbers = Annotated[list[float] | None, Parameter(consume_multiple=True, negative_iterable="")]
 
 
+app = App(name="stylize", help="Paint a picture in the style of another, or teach a network to do it at once.")
+app.command("striate.cli.stylize_train:train", name="train", help="Teach a network a style, or any.")
+
+
+@app.default
 def stylize(
     content: str | None = None,
     /,
@@ -41,11 +46,6 @@ def stylize(
     content_layers: Words = None,
     preview: Path | None = None,
     preview_every: int = 20,
-    train: Words = None,
-    content_folder: Path | None = None,
-    style_folder: Path | None = None,
-    minutes: float = 10.0,
-    width: int | None = None,
     json: bool = False,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
@@ -53,21 +53,20 @@ def stylize(
     seed: int = 0,
     overwrite: bool = False,
 ) -> int:
-    """Paint CONTENT in the style of one or several other pictures; or by a network that --train made.
+    """Paint CONTENT in the style of one or several other pictures; or by a network that `striate stylize train` made.
 
     Parameters
     ----------
     content
         A photo. With a trained network also a folder, a pattern, or a video.
     styles
-        Pictures whose style to take, or a model file (candy.safetensors) that --train wrote.
+        Pictures whose style to take, or a model file that `striate stylize train` wrote.
     out
-        The picture to write; CONTENT-STYLE.png when not given. In training: the model file.
+        The picture to write; CONTENT-STYLE.png when not given.
     size
-        Longer side of the result; 512 when not given, with a trained network the photo's own. In training: side of the
-        squares that are looked at, 256.
+        Longer side of the result; 512 when not given, with a trained network the photo's own.
     steps
-        Of the optimiser at each scale, 60 when not given. In training: instead of minutes.
+        Of the optimiser at each scale, 60 when not given.
     strength
         How much of the style: 0.1 faint, 1 as meant, 10 wild.
     mix
@@ -97,16 +96,6 @@ def stylize(
         A folder for pictures of the work in progress.
     preview_every
         Steps between these.
-    train
-        Teach a network this style (several pictures are mixed); any: every style, shown later.
-    content_folder
-        Photos for --train to practise on.
-    style_folder
-        Pictures whose styles --train any learns from.
-    minutes
-        How long --train takes.
-    width
-        Channels of the trained network: 16; more are better and slower.
     json
         Print size, seconds and losses as JSON.
     device
@@ -116,34 +105,23 @@ def stylize(
     accept_license
         Take weights whose licence forbids commercial use.
     seed
-        Of noise; in training of everything random.
+        Of noise.
     overwrite
         Replace files that exist.
     """
-    from striate.cli.stylize_trained import Lessons, paint_at_once, teach
-
-    if train:
-        if content is not None:
-            raise UsageError(f"{content}: --train takes its photos from --content-folder")
-        from striate.create.practice import Practice
-
-        how = Practice(minutes, steps, size or 256, seed=seed, device=device, precision=precision)
-        lessons = Lessons(train, content_folder, style_folder, mix, strength, smooth, width)
-        return teach(lessons, how, network, accept_license, out, overwrite)
-    given = {"--content-folder": content_folder, "--style-folder": style_folder, "--width": width}
-    if needless := [name for name, value in given.items() if value is not None]:
-        raise UsageError(f"{', '.join(needless)}: only with --train")
     if content is None or not styles:
         raise UsageError("what to paint, and like what? As in: striate stylize town.jpg starry_night.jpg")
-    from striate.create.style import Painting, shares_of, split_painter
+    from striate.create.style import Painting, shares_of, split_model_file
 
-    painter, pictures = split_painter(styles)
-    shares = shares_of(mix, len(pictures)) if pictures or painter is None else []
-    if painter is not None:
-        from striate.create.painter import load_painter
+    file, pictures = split_model_file(styles)
+    shares = shares_of(mix, len(pictures)) if pictures or file is None else []
+    if file is not None:
+        from striate.cli.stylize_trained import paint_at_once
+        from striate.create.painted import load_painter
 
-        loaded = load_painter(painter, device, precision)
-        return paint_at_once(loaded, content, pictures, shares, strength, size, out, json, overwrite)
+        return paint_at_once(
+            load_painter(file, device), content, pictures, shares, strength, size, precision, out, json, overwrite
+        )
     how = Painting(
         size=512 if size is None else size,
         steps=60 if steps is None else steps,
@@ -162,28 +140,27 @@ def stylize(
         precision=precision,
     )
     from striate.cli.terminal import print_json, say, wrote
-    from striate.create.network import find_network
     from striate.create.pictures import one_picture
     from striate.files import refuse_overwrite
     from striate.results import picture_format
+    from striate.tasks.stylize.network import find_network
 
     target = refuse_overwrite(out or Path(f"{Path(content).stem}-{Path(pictures[0]).stem}.png"), overwrite)
     picture_format(target)
     previews = Previews(preview, preview_every, overwrite) if preview is not None else None
     photo, *looks = (one_picture(source) for source in (content, *pictures))
-    seeing = find_network(network, accept_license)
-    done = _watched(photo, looks, shares, seeing, how, previews)
+    perceptual = find_network(network, accept_license)
+    done = _watched(photo, looks, shares, perceptual, how, previews)
     done.save(target, overwrite)
     if json:
         print_json({**done.to_dict(), "out": str(target)})
     height, width = done.image.shape[1:]
     lasts = {row["size"]: row for row in done.losses}.values()  # the last row of every scale
     told = [f"at {row['size']:.0f} px loss {row['total']:,.1f} after {row['step']:.0f} steps" for row in lasts]
-    say(f"{width} x {height}, seen by {seeing.name}, {done.seconds:.0f} s; {'; '.join(told)}")
+    say(f"{width} x {height}, seen by {perceptual.name}, {done.seconds:.0f} s; {'; '.join(told)}")
     if previews is not None:
         say(f"{previews.count} previews in {preview}")
-    again = shlex.join(["striate", "stylize", "--train", *pictures, "--content-folder", "PHOTOS"])
-    wrote([target], f"{again} --out {Path(pictures[0]).stem}.safetensors")
+    wrote([target], shlex.join(["striate", "stylize", "train", *pictures, "--content", "PHOTOS"]))
     return 0
 
 
@@ -200,8 +177,8 @@ class Previews:
     def __call__(self, now: Progress) -> None:
         if now.step % self.every and now.step != now.steps:
             return
-        from striate.create.pictures import as_uint8
         from striate.results import as_pillow, save_picture
+        from striate.tasks.stylize.pictures import as_uint8
 
         name = f"{now.scale + 1}-{now.size}px-{now.step:04d}.jpg"
         save_picture(as_pillow(as_uint8(now.image())), self.folder / name)
@@ -209,7 +186,12 @@ class Previews:
 
 
 def _watched(
-    photo: Tensor, looks: list[Tensor], shares: list[float], seeing: Seeing, how: Painting, previews: Previews | None
+    photo: Tensor,
+    looks: list[Tensor],
+    shares: list[float],
+    perceptual: PerceptualNetwork,
+    how: Painting,
+    previews: Previews | None,
 ) -> Styled:
     """Paints under a bar on stderr."""
     from dataclasses import replace
@@ -235,4 +217,4 @@ def _watched(
             if previews is not None:
                 previews(now)
 
-        return paint(photo, looks, shares, seeing, replace(how, watch=watch))
+        return paint(photo, looks, shares, perceptual, replace(how, watch=watch))

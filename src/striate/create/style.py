@@ -19,13 +19,15 @@ from striate.backbones import Backbone
 from striate.create.canvas import put_on_canvas, take_off_canvas
 from striate.create.colour import luminance, match_colours, match_luminance, with_chroma_of
 from striate.create.descent import Optimizer, descend
-from striate.create.likeness import Likeness
-from striate.create.network import Seeing, find_network
-from striate.create.perception import Layers, Perception, Pooling, default_layers
-from striate.create.pictures import as_uint8, one_picture, scaled_to
-from striate.create.styled import Progress, Styled
+from striate.create.pictures import one_picture
+from striate.create.progress import Progress
 from striate.device import pick_device, pick_precision
 from striate.errors import UsageError, did_you_mean
+from striate.results import Styled
+from striate.tasks.stylize.loss import StyleLoss
+from striate.tasks.stylize.network import PerceptualNetwork, find_network
+from striate.tasks.stylize.perception import Layers, Perception, Pooling, default_layers
+from striate.tasks.stylize.pictures import as_uint8, scaled_to
 
 SMALLEST = 192  # pixels: the first scale is at least so long; of smaller ones little of the photo is left
 Colours = Literal["luminance", "histogram"]
@@ -45,7 +47,7 @@ class Painting:
         keep_colours: the photo's own: `luminance` paints brightness alone, `histogram` recolours the style first.
         start: `content`, or `noise`.
         optimizer: `lbfgs`, whose loss never rises, or `adam`.
-        pooling: see `striate.create.perception.Perception`.
+        pooling: see `striate.tasks.stylize.perception.Perception`.
         style_layers, content_layers: names of layers; None: chosen for the network.
         seed: of the noise.
         device, precision: `auto`: what is here; bf16 where the device has it natively.
@@ -111,13 +113,13 @@ def stylize(
     accept_license: bool = False,
     **how: Any,
 ) -> Styled:
-    """Paint `content` in the style of `style`, step by step, or at once by what `striate stylize --train` taught.
+    """Paint `content` in the style of `style`, step by step, or at once by what `striate stylize train` taught.
 
     Args:
         content: a picture: path, URL, bytes, PIL image, array or tensor.
         style: a picture, several in a list, or the file of a trained style (`candy.safetensors`); pictures and the
             file of a network for any style.
-        network: whose eyes compare them: see `striate.create.network.find_network`; SqueezeNet's when not given.
+        network: whose eyes compare them: see `striate.tasks.stylize.network.find_network`; SqueezeNet's when not given.
         mix: how much each of several styles counts.
         how: the fields of `Painting`; with a trained network `size`, and `strength` where it paints any style.
 
@@ -128,16 +130,17 @@ def stylize(
         ImageError: a picture that cannot be read.
         DataError: weights that cannot be found or do not fit.
     """
-    painter_file, styles = split_painter(style if isinstance(style, list | tuple) else [style])
-    if painter_file is not None:
-        from striate.create.painter import load_painter
+    file, styles = split_model_file(style if isinstance(style, list | tuple) else [style])
+    if file is not None:
+        from striate.create.painted import load_painter, paint_with
 
         machine = {name: how.pop(name) for name in ("device", "precision") if name in how}
         if unknown := set(how) - {"size", "strength"}:
-            raise UsageError(f"{painter_file} is trained: {', '.join(sorted(unknown))} can no longer be chosen")
-        painter = load_painter(painter_file, **machine)
+            raise UsageError(f"{file} is trained: {', '.join(sorted(unknown))} can no longer be chosen")
+        model = load_painter(file, machine.get("device", "auto"))
         shares = shares_of(mix, len(styles)) if styles else []
-        return painter.paint(one_picture(content), [one_picture(picture) for picture in styles], shares, **how)
+        looks = [one_picture(picture) for picture in styles]
+        return paint_with(model, one_picture(content), looks, shares, **how, precision=machine.get("precision", "auto"))
     painting = painting_of(how)
     shares = shares_of(mix, len(styles))
     photo, *looks = (one_picture(picture) for picture in (content, *styles))
@@ -157,7 +160,7 @@ def painting_of(how: dict[str, Any]) -> Painting:
     return Painting(**how)
 
 
-def split_painter(styles: Sequence[Any]) -> tuple[str | Path | None, list[Any]]:
+def split_model_file(styles: Sequence[Any]) -> tuple[str | Path | None, list[Any]]:
     """The model file among styles, None where all are pictures, and the pictures.
 
     Raises:
@@ -186,14 +189,16 @@ def shares_of(mix: Sequence[float] | None, count: int) -> list[float]:
     return [share / sum(mix) for share in mix]
 
 
-def paint(photo: Tensor, styles: Sequence[Tensor], shares: Sequence[float], seeing: Seeing, how: Painting) -> Styled:
+def paint(
+    photo: Tensor, styles: Sequence[Tensor], shares: Sequence[float], perceptual: PerceptualNetwork, how: Painting
+) -> Styled:
     """The work itself: photo and styles float [1, 3, H, W] in 0..1, of any size."""
     begin = time.perf_counter()
     device = pick_device(how.device)
-    layers = layers_for(seeing.backbone, how)
-    perception = Perception(seeing.backbone, seeing.preprocess, (*layers.style, *layers.content), how.pooling)
+    layers = layers_for(perceptual.backbone, how)
+    perception = Perception(perceptual.backbone, perceptual.preprocess, (*layers.style, *layers.content), how.pooling)
     perception = perception.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    likeness = Likeness(perception, layers, how.strength, how.smooth)
+    style_loss = StyleLoss(perception, layers, how.strength, how.smooth)
     losses: list[dict[str, float]] = []
     sizes = how.sizes()
     image = finished = first_canvas(photo, sizes[0], how)
@@ -201,7 +206,7 @@ def paint(photo: Tensor, styles: Sequence[Tensor], shares: Sequence[float], seei
         target = scaled_to(photo, size).to(device)
         looks = [scaled_to(style, size * how.style_scale).to(device) for style in styles]
         image = F.interpolate(image.to(device), target.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
-        easel = Easel(likeness, target, looks, shares, how)
+        easel = Easel(style_loss, target, looks, shares, how)
         variable = put_on_canvas(image).requires_grad_(True)
         for step, total in enumerate(easel.improve(variable), start=1):
             losses.append({"size": size, "step": step, **easel.terms, "total": total})
@@ -220,9 +225,9 @@ class Easel:
     """
 
     def __init__(
-        self, likeness: Likeness, photo: Tensor, styles: list[Tensor], shares: Sequence[float], how: Painting
+        self, style_loss: StyleLoss, photo: Tensor, styles: list[Tensor], shares: Sequence[float], how: Painting
     ) -> None:
-        self.likeness, self.photo, self.styles, self.shares, self.how = likeness, photo, styles, shares, how
+        self.style_loss, self.photo, self.styles, self.shares, self.how = style_loss, photo, styles, shares, how
         self.grey = how.keep_colours == "luminance"
         self.use_bf16 = pick_precision(how.precision, photo.device) == "bf16"
         self.terms: dict[str, float] = {}
@@ -237,8 +242,8 @@ class Easel:
         elif self.how.keep_colours == "histogram":
             styles = [match_colours(style, photo) for style in styles]
         with self._precision():
-            self.likeness.aim(styles, self.shares)
-            self.content = self.likeness.content_of(photo)
+            self.style_loss.aim(styles, self.shares)
+            self.content = self.style_loss.content_of(photo)
 
     def improve(self, variable: Tensor) -> Iterator[float]:
         """Step by step, the loss after each. Where bf16 rounds too coarsely for L-BFGS to find a lower one, the steps
@@ -256,7 +261,7 @@ class Easel:
     def loss(self, variable: Tensor) -> Tensor:
         images = take_off_canvas(variable, self.photo.shape[-1])
         with self._precision():
-            found = self.likeness(luminance(images) if self.grey else images, self.content)
+            found = self.style_loss(luminance(images) if self.grey else images, self.content)
         self.terms = found.numbers()
         return found.total
 

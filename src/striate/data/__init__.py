@@ -32,14 +32,14 @@ def open_dataset(
         val_fraction: of `train` to hold out where there is no `val`; 0 holds nothing out.
         seed: of what is held out.
         task: `auto` takes the one that the layout asks for.
-        reads: other tasks whose layouts this task reads as they are: `Task.reads`.
+        reads: other tasks whose layouts this task reads as they are; `pictures` needs no layout: `Task.reads`.
         download: fetch a torchvision set that is not on the disk.
 
     Raises:
         DataError: nothing is there, its layout is not known, or something in it is wrong.
         UsageError: a task that the layout does not fit, or a fraction outside 0..1.
     """
-    from striate.data.formats import read_dataset
+    from striate.data.formats import pictures, read_dataset
 
     if not 0 <= val_fraction < 1:
         raise UsageError(f"val_fraction is {val_fraction:g}: must be at least 0 and below 1")
@@ -48,7 +48,10 @@ def open_dataset(
         raise DataError(
             f'{name}: no split or folder "{split}"; write train, val or test.{did_you_mean(split, SPLIT_NAMES)}'
         )
-    dataset = read_dataset(name, val_fraction=val_fraction, seed=seed, download=download)
+    if "pictures" in reads:  # nothing is said of them, whatever their folders are called
+        dataset = replace(pictures.read(name, val_fraction, seed), task=task)
+    else:
+        dataset = read_dataset(name, val_fraction=val_fraction, seed=seed, download=download)
     if task not in ("auto", dataset.task):
         dataset = _as_task(read_dataset(name, val_fraction=0, seed=seed, download=False), task, reads)
         dataset.splits, note = hold_out(dataset.splits, val_fraction, seed)

@@ -5,6 +5,7 @@ from striate.results.detections import Detections
 from striate.results.keypoints import Keypoints
 from striate.results.rating import Rating
 from striate.results.result import Failure, Result, as_pillow, picture_format, save_picture
+from striate.results.styled import Styled
 from striate.results.words import percent, visible
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Keypoints",
     "Rating",
     "Result",
+    "Styled",
     "as_pillow",
     "percent",
     "picture_format",

@@ -11,6 +11,7 @@ from striate.tasks.detect.task import Detect
 from striate.tasks.keypoints.task import Keypoints
 from striate.tasks.localize.task import Localize
 from striate.tasks.score.task import Score
+from striate.tasks.stylize.task import Stylize
 from striate.tasks.task import Metrics, Task
 
 __all__ = ["TASKS", "Metrics", "Task", "create_task"]
@@ -21,6 +22,7 @@ TASKS: dict[str, type[Task]] = {
     "detect": Detect,
     "localize": Localize,
     "keypoints": Keypoints,
+    "stylize": Stylize,
 }
 
 

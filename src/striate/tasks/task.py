@@ -156,6 +156,10 @@ class Task(ABC):
         ids = [list(class_ids(target)) for target in targets]
         return torch.stack([rarity[labels].max() if labels else commonest for labels in ids])
 
+    def deployed(self, preprocess: Preprocess) -> Preprocess:
+        """How pictures enter the network once it is trained, where that is another way than in training."""
+        return preprocess
+
     # ---- from outputs to results ----
 
     def postprocess(self, outputs: Any, sizes: Tensor, preprocess: Preprocess) -> list[Any]:

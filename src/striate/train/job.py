@@ -140,7 +140,7 @@ class Job:
             architecture=self.recipe.model,
             arguments=model_arguments(self.recipe, self.preprocess, neighbours_of(self.trainer.model)),
             classes=list(self.task.classes),
-            preprocess=self.preprocess,
+            preprocess=self.task.deployed(self.preprocess),
             task_arguments=self.task.arguments,
             metrics=metrics,
             recipe=self.recipe.model_dump(mode="json"),

@@ -55,7 +55,7 @@ class TrainingProgress:
 
     def epoch(self, row: dict[str, Any], is_best: bool) -> None:
         value = row.get(f"val_{self.best}", float("nan"))
-        val_loss = f"  val loss {row['val_loss']:.4f}" if "val_loss" in row else ""
+        val_loss = f"  val loss {row['val_loss']:.4f}" if "val_loss" in row and self.best != "loss" else ""
         self.console.print(
             f"epoch {row['epoch']:>3}/{self.epochs}  loss {row['train_loss']:.4f}{val_loss}  "
             f"val {self.best} {value:.4f}{' *' if is_best else '  '}  {row['images_per_second']:,.0f} img/s  "

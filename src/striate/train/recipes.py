@@ -198,7 +198,11 @@ def with_suggestions(recipe: Recipe, suggested: dict[str, Any]) -> tuple[Recipe,
         and key not in ("augment", "size")
         and (key not in recipe.model_fields_set or getattr(recipe, key) in ("auto", None, 0))
     }
-    fitted = {key: suggested[key] for key in ("size", "fit", "fill", "pad_multiple") if key in suggested}
+    fitted = {
+        key: suggested[key]
+        for key in ("size", "channels", "fit", "crop_ratio", "fill", "pad_multiple")
+        if key in suggested
+    }
     return recipe.model_copy(update=update), fitted
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PYTHON = """\
 import torch
-from striate.create.style_losses import gram_matrix, mean_gram, style_loss
+from striate.tasks.stylize.style_losses import gram_matrix, mean_gram, style_loss
 
 features = torch.tensor([[[[1.0, 2], [3, 4]], [[0, 1], [1, 0]]]])  # two maps of 2×2
 print(gram_matrix(features))                   # [[30, 5], [5, 2]]
@@ -143,8 +143,9 @@ def packed(picture: Tensor) -> str:
 
 
 def shown(picture: Any) -> bytes:
-    from striate.create.pictures import as_uint8, one_picture, scaled_to
+    from striate.create.pictures import one_picture
     from striate.explain.units.sheets import as_tile, webp
+    from striate.tasks.stylize.pictures import as_uint8, scaled_to
 
     return webp(as_tile(as_uint8(scaled_to(one_picture(picture), SIZE)), SIZE))
 
@@ -159,8 +160,8 @@ MAPS = [[[1, 2], [3, 4]], [[0, 1], [1, 0]]]
 
 def by_hand() -> list[Check]:
     """The worked example: printed numbers were computed with pencil and paper."""
-    from striate.create.style_losses import gram_matrix, mean_gram, style_loss
     from striate.lectures.cells import compared
+    from striate.tasks.stylize.style_losses import gram_matrix, mean_gram, style_loss
 
     features = torch.tensor([MAPS], dtype=torch.float32)
     order = torch.tensor([2, 0, 3, 1])

@@ -15,14 +15,14 @@ from torch.nn import functional as F
 
 from striate.backbones import Backbone, create_model
 from striate.config import Preprocess
-from striate.create.network import Seeing
-from striate.create.perception import BORDER, Perception, default_layers
-from striate.create.style_losses import total_variation
 from striate.errors import UsageError
+from striate.tasks.stylize.network import PerceptualNetwork
+from striate.tasks.stylize.perception import BORDER, Perception, default_layers
+from striate.tasks.stylize.style_losses import total_variation
 
 REDUCTION = 8  # pictures are made again from maps so many times smaller, as in the paper
-VARIATION_SHARE = 20.0  # of smoothness, twice that in Likeness: found by looking
-STYLE_SHARE = 10.0  # λ of equation 11 is 10 for VGG's sums; here both losses are shares, as in Likeness
+VARIATION_SHARE = 20.0  # of smoothness, twice that in StyleLoss: found by looking
+STYLE_SHARE = 10.0  # λ of equation 11 is 10 for VGG's sums; here both losses are shares, as in StyleLoss
 
 
 def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,6 +40,9 @@ def adapt(content: Tensor, style: Tensor) -> Tensor:
 class AnyStyle(nn.Module):
     """Photos [B, 3, H, W] and styles [B or 1, 3, h, w], in 0..1 -> painted [B, 3, H, W] in 0..1.
 
+    In training it is shown as many styles as photos and gives its losses; without styles it paints in the one that it
+    was calibrated with.
+
     Args:
         architecture, arguments: the network of the zoo that describes pictures.
         layers: where style is compared in training; the last is what pictures are made from again.
@@ -47,8 +50,11 @@ class AnyStyle(nn.Module):
         width: channels of the decoder at full size.
     """
 
+    takes_targets = True
     usual_mean: Tensor
     usual_deviation: Tensor
+    own_mean: Tensor
+    own_deviation: Tensor
 
     def __init__(
         self,
@@ -79,14 +85,20 @@ class AnyStyle(nn.Module):
         # the network's answers differ in size by hundreds; the decoder is given them with the usual mean and deviation
         self.register_buffer("usual_mean", torch.zeros(channels, 1, 1))
         self.register_buffer("usual_deviation", torch.ones(channels, 1, 1))
+        self.register_buffer("own_mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("own_deviation", torch.ones(1, channels, 1, 1))
 
     @torch.no_grad()
-    def calibrate(self, photos: Tensor) -> None:
+    def calibrate(self, photos: Tensor, style: Tensor | None = None) -> None:
         """Take what is usual from photos [B, 3, H, W]: fixed numbers from then on, not a norm of each picture, which
         would take its style away (section 7.1)."""
         described = self.describe(photos).float()
         self.usual_mean.copy_(described.mean((0, 2, 3)).view(-1, 1, 1))
         self.usual_deviation.copy_(described.std((0, 2, 3)).clamp_min(1e-4).view(-1, 1, 1))
+        if style is not None:
+            mean, deviation = statistics(self.describe(style))
+            self.own_mean.copy_(mean)
+            self.own_deviation.copy_(deviation)
 
     def describe(self, images: Tensor) -> Tensor:
         """What the decoded layer answers: [B, 3, H, W] -> [B, N, h, w]."""
@@ -101,11 +113,22 @@ class AnyStyle(nn.Module):
         return torch.sigmoid(painted[..., BORDER : BORDER + height, BORDER : BORDER + width])
 
     def forward(
-        self, photos: Tensor, styles: Sequence[Tensor], shares: Sequence[float] = (1.0,), strength: float = 1.0
-    ) -> Tensor:
+        self,
+        photos: Tensor,
+        styles: Sequence[Tensor] | Tensor = (),
+        shares: Sequence[float] = (1.0,),
+        strength: float = 1.0,
+    ) -> Tensor | dict[str, Tensor]:
         """Several styles are mixed by their shares (section 7.2); `strength` 0 gives the photo back, as well as the
         decoder can."""
+        if self.training:
+            assert isinstance(styles, Tensor)
+            return {"loss": self.loss(photos, styles)}
         content = self.describe(photos)
+        if not len(styles):
+            mean, deviation = statistics(content)
+            aim = self.own_deviation * (content.float() - mean) / deviation + self.own_mean
+            return self.decode(aim.to(photos.dtype), *photos.shape[-2:])
         aims = [share * adapt(content, self.describe(style)) for style, share in zip(styles, shares, strict=True)]
         aim = (1 - strength) * content.float() + strength * torch.stack(aims).sum(0)
         return self.decode(aim.to(photos.dtype), *photos.shape[-2:])
@@ -127,18 +150,18 @@ class AnyStyle(nn.Module):
         return content + STYLE_SHARE * torch.stack(unlike).mean() + VARIATION_SHARE * total_variation(pictures)
 
 
-def any_style_of(seeing: Seeing, width: int = 24) -> AnyStyle:
+def any_style_of(perceptual: PerceptualNetwork, width: int = 24) -> AnyStyle:
     """One that sees through this network, with an untrained decoder.
 
     Raises:
         UsageError: the network has no maps of an eighth of the picture's size.
     """
-    backbone, preprocess = seeing.backbone, seeing.preprocess
+    backbone, preprocess = perceptual.backbone, perceptual.preprocess
     names = list(default_layers(backbone).style)
     found = extent(Perception(backbone, preprocess, names, "max"))
     last = next((name for name in names if found[name][1] == REDUCTION), None)
     if last is None:
-        raise UsageError(f"{seeing.name} has no maps of an eighth of the picture's size; take another network")
+        raise UsageError(f"{perceptual.name} has no maps of an eighth of the picture's size; take another network")
     layers = names[: names.index(last) + 1]
     return AnyStyle(backbone.architecture, layers, preprocess.mean, preprocess.std, width, backbone)
 

@@ -1,4 +1,4 @@
-"""The network through whose eyes pictures are compared: a model file, a file of public weights, or a name."""
+"""The network by whose layers pictures are compared: a model file, a file of public weights, or a name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from striate.backbones import MODELS, Backbone, create_model
 from striate.backbones.public_weights import find_weights, local_file
@@ -15,12 +15,11 @@ from striate.backbones.weights import mismatches, read_state_dict, translate
 from striate.config import Preprocess
 from striate.errors import DataError, UsageError
 from striate.model_file import read_model
-from striate.tasks import create_task
 
 DEFAULT = "squeezenet1_0"  # 3 MB of weights, and fast
 
 
-class Seeing(NamedTuple):
+class PerceptualNetwork(NamedTuple):
     """A network with weights, and how pictures are prepared for it."""
 
     backbone: Backbone
@@ -28,7 +27,7 @@ class Seeing(NamedTuple):
     name: str
 
 
-def find_network(network: str | Path | None = None, accept_license: bool = False) -> Seeing:
+def find_network(network: str | Path | None = None, accept_license: bool = False) -> PerceptualNetwork:
     """A network whose layers tell what pictures look like.
 
     Args:
@@ -52,7 +51,7 @@ def find_network(network: str | Path | None = None, accept_license: bool = False
             raise DataError(f"{error} Or take a file of weights that is here: --network FILE") from None
         backbone = create_model(text, weights=file)
         assert isinstance(backbone, Backbone)
-        return Seeing(backbone.eval(), published.preprocess or Preprocess(), text)
+        return PerceptualNetwork(backbone.eval(), published.preprocess or Preprocess(), text)
     raise UsageError(
         f"--network {text}: neither a file nor the name of a network with public weights. Give a model file, a file "
         "such as vgg19-dcbb9e9d.pth, or a name (see: striate models --weights)"
@@ -65,29 +64,19 @@ def _has_card(path: Path) -> bool:
     return bool(find_weights(path).architecture)
 
 
-def _of_model_file(path: Path) -> Seeing:
+def _of_model_file(path: Path) -> PerceptualNetwork:
+    """A model of ours: of a classifier its body, of a detector (`fcos/resnet18`) what stands after the slash."""
     weights, card = read_model(path)
     if card.task == "stylize":
         raise UsageError(f"--network {path}: paints pictures; here a network is needed that was trained to see them")
-    task = create_task(card.task, classes=card.classes, **card.task_arguments)
-    with torch.random.fork_rng(devices=[]):
-        module = task.build(card.architecture, card.preprocess.channels, **card.arguments)
-    if problems := mismatches(module.state_dict(), weights):
-        raise DataError(f"{path}: its weights do not fit {card.architecture}: {'; '.join(problems)}")
-    module.load_state_dict(weights)
-    return Seeing(_backbone_in(module, path), card.preprocess, card.architecture)
+    head, slash, body = card.architecture.partition("/")
+    name = body if slash and head != "timm" else card.architecture
+    backbone = _fitted(name, weights, card.preprocess.channels, path)
+    return PerceptualNetwork(backbone, card.preprocess, card.architecture)
 
 
-def _backbone_in(module: nn.Module, path: Path) -> Backbone:
-    """The part of a detector or the like that turns pictures into maps."""
-    found = next((part for part in module.modules() if isinstance(part, Backbone)), None)
-    if found is None:
-        raise UsageError(f"--network {path}: has no backbone of ours inside; take a classifier")
-    return found.eval()
-
-
-def _of_weights(path: Path) -> Seeing:
-    """A file that somebody else wrote: its name says the network. Only what makes maps is read, and has to fit."""
+def _of_weights(path: Path) -> PerceptualNetwork:
+    """A file that somebody else wrote: its name says the network."""
     words = re.split(r"[-.]", path.name.lower())
     architecture = next((name for name in MODELS if name == words[0]), None)
     if architecture is None:
@@ -95,19 +84,29 @@ def _of_weights(path: Path) -> Seeing:
             f"--network {path}: does not say which network it is for. Let its name begin with it "
             f"(vgg19-….pth), or make a model file: striate convert {path} --model NAME --out FILE.safetensors"
         )
-    with torch.device("meta"):  # most of a VGG is its classifier, which nobody needs here
-        backbone = create_model(architecture)
-    assert isinstance(backbone, Backbone)
-    backbone.cut_after(list(backbone.pyramid)[-1])
-    names = tuple(backbone.state_dict())
-    layers = tuple(f"{layer}." for stage in backbone.stage_layers.values() for layer in stage)
-    found = translate(read_state_dict(path), architecture)
-    found = {name: tensor.float() for name, tensor in found.items() if name in names or name.startswith(layers)}
-    if problems := mismatches(backbone.state_dict(), found):
-        raise DataError(f'{path}: these weights do not fit "{architecture}": {"; ".join(problems)}')
-    backbone.load_state_dict(found, assign=True)
+    backbone = _fitted(architecture, translate(read_state_dict(path), architecture), 3, path)
     try:
         preprocess = find_weights("imagenet", architecture).preprocess or Preprocess()
     except UsageError:
         preprocess = Preprocess()
-    return Seeing(backbone.eval(), preprocess, architecture)
+    return PerceptualNetwork(backbone, preprocess, architecture)
+
+
+def _fitted(architecture: str, weights: dict[str, Tensor], channels: int, path: Path) -> Backbone:
+    """The network cut behind its last map, with those of the weights that are its; under whatever prefix they stand."""
+    try:
+        with torch.device("meta"):  # most of a VGG is its classifier, which nobody needs here
+            backbone = create_model(architecture, in_chans=channels)
+    except UsageError:
+        raise UsageError(f"--network {path}: has no backbone of ours inside; take a classifier") from None
+    assert isinstance(backbone, Backbone)
+    backbone.cut_after(list(backbone.pyramid)[-1])
+    names = tuple(backbone.state_dict())
+    layers = tuple(f"{layer}." for stage in backbone.stage_layers.values() for layer in stage)
+    prefix = next((key.removesuffix(names[0]) for key in weights if key.endswith(names[0])), "")
+    inside = {key.removeprefix(prefix): tensor for key, tensor in weights.items() if key.startswith(prefix)}
+    found = {name: tensor.float() for name, tensor in inside.items() if name in names or name.startswith(layers)}
+    if problems := mismatches(backbone.state_dict(), found):
+        raise DataError(f'{path}: these weights do not fit "{architecture}": {"; ".join(problems)}')
+    backbone.load_state_dict(found, assign=True)
+    return backbone.eval()

@@ -15,8 +15,8 @@ from torchvision.models.vgg import cfgs, make_layers
 from striate.backbones import create_model
 from striate.backbones.layer_names import layer_names
 from striate.config import Preprocess
-from striate.create.perception import BORDER, Perception, default_layers
 from striate.errors import UsageError
+from striate.tasks.stylize.perception import BORDER, Perception, default_layers
 
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in (PREPROCESS.mean, PREPROCESS.std))
 
@@ -52,6 +52,7 @@ def test_vgg19_by_the_papers_names_is_torchvisions() -> None:
 
 
 def test_squeezenet_is_torchvisions_also_before_a_rectifier() -> None:
+    torch.manual_seed(0)
     ours, theirs = create_model("squeezenet1_0", num_classes=10), squeezenet1_0(num_classes=10)
     theirs.load_state_dict(ours.state_dict())
     images = photo(1, 64, 50)[None].float() / 255

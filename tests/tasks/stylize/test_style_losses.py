@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from striate.create.style_losses import content_loss, gram_matrix, mean_gram, style_loss, total_variation
+from striate.tasks.stylize.style_losses import content_loss, gram_matrix, mean_gram, style_loss, total_variation
 
 
 @pytest.fixture

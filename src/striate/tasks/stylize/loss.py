@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from striate.create.perception import Layers, Perception
-from striate.create.style_losses import at_least_float32, content_loss, mean_gram, style_loss, total_variation
+from striate.tasks.stylize.perception import Layers, Perception
+from striate.tasks.stylize.style_losses import at_least_float32, content_loss, mean_gram, style_loss, total_variation
 
-# how much style counts against content where the strength is 1, both as shares (see Likeness); found by looking
+# how much style counts against content where the strength is 1, both as shares (see StyleLoss); found by looking
 STYLE_SHARE = 50.0
 VARIATION_SHARE = 10.0
 SCALE = 1000.0  # a common factor that lifts the loss out of the noise of L-BFGS in float32
@@ -29,7 +29,7 @@ class Losses(NamedTuple):
         return {name: float(value.detach()) for name, value in self._asdict().items()}
 
 
-class Likeness:
+class StyleLoss:
     """L = α L_content + β L_style + γ L_variation (Gatys et al. 2016, equation 7, and smoothness).
 
     A layer's term is divided by what it would be for a picture that answers with zeros everywhere: ‖F - P‖² / ‖P‖²,
