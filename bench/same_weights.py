@@ -32,7 +32,7 @@ UNLIKE = ("seconds", "images_per_second", "title", "commands", "recipe", "facts"
 # case → places that differ, and why
 EXPLAINED = {
     "keypoints": (
-        r"report\.metrics\.(best|sentence|scalars\.\w+\.(low|high|meaning))",
+        r"report\.metrics\.(best|mode|sentence|scalars\.\w+\.(low|high|meaning))",
         "the bootstrap no longer draws for 1-nme first, so the intervals of the others come from other draws",
     )
 }

@@ -11,6 +11,7 @@ import torch
 
 from striate.data.sample import Sample
 from striate.report import write_report
+from striate.report.figures import curves
 from striate.tasks.classify.task import Classify
 
 NASTY = ("<script>alert(1)</script>", "a & b", 'quo"te')
@@ -77,3 +78,11 @@ def test_json_is_strict(written):
     _, account = written
     assert account["history"][0]["val_loss"] is None
     assert account["metrics"]["scalars"].keys() >= {"accuracy", "macro_f1"}
+
+
+@pytest.mark.parametrize(("mode", "told"), [("max", "best 3.0000 after epoch 3"), ("min", "best 1.0000 after epoch 2")])
+def test_the_best_epoch_is_where_more_or_less_is_best(mode: str, told: str) -> None:
+    history = [{"epoch": 1, "val_nme": 2.0}, {"epoch": 2, "val_nme": 1.0}, {"epoch": 3, "val_nme": 3.0}]
+    (figure,) = curves(history, "nme", mode)
+    assert told in figure.caption
+    assert len(curves([{"epoch": n, "val_loss": 1.0} for n in (1, 2)], "loss", "min")) == 1  # drawn once

@@ -37,7 +37,8 @@ def write_report(
         history: one row an epoch: `epoch`, `train_loss`, `val_loss`, `lr`, `seconds`, `images_per_second`, and any
             `val_*` (and `train_*`) measure; those that are numbers are drawn.
         full: the metrics' account. Of it the page reads `scalars` (name → value, low, high; with
-            `share` False it is no percentage), `best` (which of them decides) and `sentence`, where present.
+            `share` False it is no percentage), `best` (which of them decides),
+            `mode` (`min` where less is better) and `sentence`, where present.
         recipe_yaml: the settings of the run.
         commands: what to type to do it again, one a line.
         notes: remarks on data and training, one sentence each.

@@ -23,18 +23,24 @@ TINY = 64  # pictures up to this side stay as they are, and the page enlarges th
 MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 
 
-def curves(history: Sequence[dict[str, Any]], best: str | None) -> list[Figure]:
-    """Loss, the measure that decides, every other `val_*` measure and the learning rate, against two or more epochs."""
+def curves(history: Sequence[dict[str, Any]], best: str | None, mode: str = "max") -> list[Figure]:
+    """Loss, the measure that decides, every other `val_*` measure and the learning rate, against two or more epochs.
+
+    Args:
+        mode: whether the measure that decides is best at its largest (`max`) or smallest (`min`).
+    """
     if len(history) < 2:  # one dot is no curve
         return []
     measured = [key[4:] for row in history for key in row if key.startswith("val_")]
     others = [name for name in dict.fromkeys(measured) if name not in ("loss", best)]
-    names = ["loss", *([best] if best else []), *others, "lr"]
-    return [figure for name in names if (figure := curve(history, name, decides=name == best)) is not None]
+    names: list[str] = ["loss", *([best] if best and best != "loss" else []), *others, "lr"]
+    drawn = [curve(history, name, mode if name == best else None) for name in names]
+    return [figure for figure in drawn if figure is not None]
 
 
-def curve(history: Sequence[dict[str, Any]], name: str, decides: bool = False) -> Figure | None:
-    """One measure in training and validation; None when no row has a number for it."""
+def curve(history: Sequence[dict[str, Any]], name: str, mode: str | None = None) -> Figure | None:
+    """One measure in training and validation, the best epoch of that which decides marked; None when no row has a
+    number for it."""
     from matplotlib.figure import Figure as Drawing
     from matplotlib.ticker import MaxNLocator
 
@@ -54,8 +60,9 @@ def curve(history: Sequence[dict[str, Any]], name: str, decides: bool = False) -
         marker = "o" if len(history) <= 30 else None
         axes.plot(epochs, values, color=keys[key], linewidth=1.8, marker=marker, markersize=3.5, label=label)
     caption = title.capitalize()
-    if decides and (values := lines.get(f"val_{name}")):
-        at = max(range(len(values)), key=lambda i: -math.inf if math.isnan(values[i]) else values[i])
+    if mode is not None and (values := lines.get(f"val_{name}")):
+        worth = [-math.inf if math.isnan(value) else value if mode == "max" else -value for value in values]
+        at = max(range(len(values)), key=worth.__getitem__)
         axes.plot(epochs[at], values[at], "o", color=GREEN, markersize=9, markerfacecolor="none", markeredgewidth=2)
         caption += f": best {values[at]:.4f} after epoch {epochs[at]}"
     axes.set(xlabel="epoch", ylabel=title)

@@ -54,7 +54,7 @@ def page(
             kind=kind,
             facts=facts,
             sections=sections,
-            curves=curves(history, full.get("best")),
+            curves=curves(history, full.get("best"), full.get("mode", "max")),
             pace=pace(history),
             tiles=tiles(full),
             sentence=full.get("sentence", ""),

@@ -53,13 +53,14 @@ def write_run_report(job: Job, judged: str, metrics: Metrics, sections: list[Sec
         f"striate evaluate {shlex.quote(str(model))} {shlex.quote(recipe.data)}",
         f"striate predict {shlex.quote(str(model))} PICTURES",
     ]
+    mode = {} if metrics.mode == "max" else {"mode": metrics.mode}
     write_report(
         run.folder,
         title=f"{run.folder.name}: {job.task.name}",
         facts=facts,
         sections=sections,
         history=state.history,
-        full={"split": judged, **metrics.full(recipe.seed), "skipped": skipped},
+        full={"split": judged, **mode, **metrics.full(recipe.seed), "skipped": skipped},
         recipe_yaml=recipe_yaml(recipe),
         commands=commands,
         notes=notes,
