@@ -10,9 +10,10 @@ fill up are all 0 but for class -1, and stand at the end.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +23,57 @@ from striate.data.targets import PLAIN, Objects
 
 LIMIT = 100  # detections kept of a picture, as COCO counts them
 LEAST_SCORE = 0.01  # below this a detection is not worth keeping
+
+
+class DetectionCoder(ABC):
+    """What a detector's outputs mean: their losses, and the detections in them.
+
+    Outputs are plain tensors by name, whatever engine made them, of pictures [B, C, H, W]. A coder learns nothing and
+    holds no tensors: only what is fixed when the network is built (anchors, thresholds). `image_size` in the outputs is
+    int64 [2], height and width of the pictures.
+
+    A two-stage network in training takes the targets too: `network(images, targets)`; it has `takes_targets = True`.
+    """
+
+    @abstractmethod
+    def losses(self, outputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
+        """Scalars by name; `loss` is their weighted sum. Empty where judging makes no loss (two-stage networks)."""
+
+    @abstractmethod
+    def detections(self, outputs: dict[str, Tensor], limit: int = LIMIT) -> Tensor:
+        """float32 [B, limit, 6] after non-maximum suppression, in pixels of the pictures the network saw."""
+
+    @abstractmethod
+    def class_scores(self, outputs: dict[str, Tensor]) -> Tensor:
+        """[B, N, C]: how much each of N candidates speaks for each class, before any suppression; differentiable.
+
+        It rises with the score of the detection that the candidate would be. Where scores are probabilities it is the
+        logarithm of their odds. -inf where a picture has fewer candidates than others, or the class is no candidate's.
+
+        Raises:
+            UsageError: the detector does not look at the whole picture at once.
+        """
+
+    @abstractmethod
+    def candidate_boxes(self, outputs: dict[str, Tensor]) -> Tensor:
+        """[B, N, 4]: the cell, anchor or region that each candidate of `class_scores` answers for, x1 y1 x2 y2 in
+        pixels of the pictures the network saw; 0 where there is none."""
+
+
+class ObjectCoder(DetectionCoder):
+    """Until all detectors give tensors: outputs that answer for themselves."""
+
+    def losses(self, outputs: Any, targets: Tensor) -> dict[str, Tensor]:
+        return outputs.losses(targets)
+
+    def detections(self, outputs: Any, limit: int = LIMIT) -> Tensor:
+        return outputs.detections(limit)
+
+    def class_scores(self, outputs: Any) -> Tensor:
+        return outputs.evidence()
+
+    def candidate_boxes(self, outputs: Any) -> Tensor:
+        return outputs.sites()
 
 
 class Outputs(Protocol):
