@@ -202,16 +202,9 @@ class Detect(Explainable, Coded, Task):
         candidates = self.coder_of(outputs).class_scores(outputs)
         strengths = candidates.amax(2) if label is None else candidates[..., label]  # [B, N]
         if target_box is not None:
-            near = torch.stack(
-                [
-                    iou(where[None], there)[0]
-                    for where, there in zip(
-                        target_box.expand(len(strengths), 4),
-                        self.coder_of(outputs).candidate_boxes(outputs),
-                        strict=True,
-                    )
-                ]
-            )  # [B, N]
+            sites = self.coder_of(outputs).candidate_boxes(outputs)
+            pairs = zip(target_box.expand(len(strengths), 4), sites, strict=True)
+            near = torch.stack([iou(where[None], there)[0] for where, there in pairs])  # [B, N]
             strengths = strengths.masked_fill(near < near.amax(1, keepdim=True) - 1e-4, -inf)
         return strengths.amax(1)
 
