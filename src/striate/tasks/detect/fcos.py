@@ -204,9 +204,8 @@ class FCOSCoder(DetectionCoder):
         wanted = torch.zeros_like(logits)
         wanted[taught, labels[taught]] = 1.0
         class_loss = sigmoid_focal_loss(logits, wanted, reduction="sum") / count
-        box_loss = (
-            generalized_box_iou_loss(boxes_of(cells.points, distances)[taught], truths[taught], reduction="sum") / count
-        )
+        boxes = boxes_of(cells.points, distances)[taught]
+        box_loss = generalized_box_iou_loss(boxes, truths[taught], reduction="sum") / count
         points = cells.points.expand(len(targets), -1, -1)
         edges = torch.cat((points - truths[..., :2], truths[..., 2:] - points), -1)[taught]  # [n, 4]
         horizontal, vertical = edges[:, [0, 2]], edges[:, [1, 3]]
