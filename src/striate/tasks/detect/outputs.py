@@ -60,6 +60,24 @@ class DetectionCoder(ABC):
         pixels of the pictures the network saw; 0 where there is none."""
 
 
+class SamplingCoder(DetectionCoder):
+    """Of a network that takes the targets: in training its outputs are its losses, which need the samples it drew."""
+
+    def losses(self, outputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
+        return outputs if "loss" in outputs else {}
+
+
+def answer(outputs: dict[str, Tensor], *names: str) -> list[Tensor]:
+    """Those of a detector's outputs.
+
+    Raises:
+        RuntimeError: the network was training, and gave losses.
+    """
+    if "loss" in outputs:
+        raise RuntimeError("in training this detector gives losses only: call eval() first, and pass images alone")
+    return [outputs[name] for name in names]
+
+
 class ObjectCoder(DetectionCoder):
     """Until all detectors give tensors: outputs that answer for themselves."""
 
