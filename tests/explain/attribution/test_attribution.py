@@ -280,7 +280,7 @@ def test_evidence_of_detectors_is_that_of_their_strongest_detection():
         images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         leaf = images.clone().requires_grad_()
         outputs = explained.network(leaf)
-        best = (model.task.coder.detections(outputs) if isinstance(outputs, dict) else outputs.detections())[0]
+        best = model.task.coder.detections(outputs)[0]
         for label in range(len(CLASSES)):
             rows = best[best[:, 5] == label]
             evidence = model.task.class_score(outputs, label).detach()

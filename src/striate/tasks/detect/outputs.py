@@ -1,4 +1,4 @@
-"""What every detector's forward gives, and how targets and detections look as tensors.
+"""What a detector's outputs mean, and how targets and detections look as tensors.
 
 Targets: float [B, M, 7], one row an object: x1, y1, x2, y2 (pixels of the picture the network sees), class, kind
 (`striate.data.sample`: PLAIN, CROWD, DIFFICULT), area in px² of the picture as it was read. Rows that only fill up have
@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -76,72 +74,6 @@ def answer(outputs: dict[str, Tensor], *names: str) -> list[Tensor]:
     if "loss" in outputs:
         raise RuntimeError("in training this detector gives losses only: call eval() first, and pass images alone")
     return [outputs[name] for name in names]
-
-
-class ObjectCoder(DetectionCoder):
-    """Until all detectors give tensors: outputs that answer for themselves."""
-
-    def losses(self, outputs: Any, targets: Tensor) -> dict[str, Tensor]:
-        return outputs.losses(targets)
-
-    def detections(self, outputs: Any, limit: int = LIMIT) -> Tensor:
-        return outputs.detections(limit)
-
-    def class_scores(self, outputs: Any) -> Tensor:
-        return outputs.evidence()
-
-    def candidate_boxes(self, outputs: Any) -> Tensor:
-        return outputs.sites()
-
-
-class Outputs(Protocol):
-    """What a detector gives for pictures [B, C, H, W].
-
-    A two-stage network in training takes the targets too: `network(images, targets)`; it has `takes_targets = True`.
-    """
-
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
-        """Scalars by name; `loss` is their weighted sum. Empty where judging makes no loss (two-stage networks)."""
-        ...
-
-    def detections(self, limit: int = LIMIT) -> Tensor:
-        """float32 [B, limit, 6] after non-maximum suppression, in pixels of the pictures the network saw."""
-        ...
-
-    def evidence(self) -> Tensor:
-        """[B, N, C]: how much each of N candidates speaks for each class, before any suppression; differentiable.
-
-        It rises with the score of the detection that the candidate would be. Where scores are probabilities it is the
-        logarithm of their odds. -inf where a picture has fewer candidates than others, or the class is no candidate's.
-
-        Raises:
-            UsageError: the detector does not look at the whole picture at once.
-        """
-        ...
-
-    def sites(self) -> Tensor:
-        """[B, N, 4]: the cell, anchor or region that each candidate of `evidence` answers for, x1 y1 x2 y2 in pixels of
-        the pictures the network saw; 0 where there is none."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learnt:
-    """What a network that takes the targets gives in training: its losses, which need the samples it drew."""
-
-    found: dict[str, Tensor]
-
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
-        return self.found
-
-    def detections(self, limit: int = LIMIT) -> Tensor:
-        raise RuntimeError("in training this detector gives losses only: call eval() first, and pass images alone")
-
-    def evidence(self) -> Tensor:
-        return self.detections()
-
-    def sites(self) -> Tensor:
-        return self.detections()
 
 
 def image_size(images: Tensor) -> Tensor:
