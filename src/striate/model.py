@@ -19,7 +19,7 @@ from striate.inference.sources import expand
 from striate.model_file import read_model, write_model
 from striate.results import Failure, Result
 from striate.tasks import create_task
-from striate.tasks.coded import Coded
+from striate.tasks.outputs import Coded
 
 if TYPE_CHECKING:
     from striate.explain.explanation import Explanation

@@ -37,7 +37,7 @@ from striate.explain.explained import ExplainedModel, deepest_maps, explained_im
 from striate.explain.explanation import Request
 from striate.explain.layers import backbone_in, find_layer, readable_copy
 from striate.tasks.detect.fcos import FCOSCoder
-from striate.tasks.detect.outputs import image_size
+from striate.tasks.outputs import image_size
 
 pytestmark = pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require")
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

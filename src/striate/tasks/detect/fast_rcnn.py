@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align, roi_pool
 
 from striate.backbones.backbone import checked
-from striate.tasks.detect.outputs import image_size
 from striate.tasks.detect.roi import RegionCoder, judged, region_losses, sample_rois, stage_of
 from striate.tasks.detect.selective_search import MODES, propose
+from striate.tasks.outputs import image_size
 
 POOLED = 7  # cells a side of a region's features, section 2.1
 REGIONS = 64  # a picture: 128 from 2 pictures, section 2.3

@@ -22,9 +22,10 @@ from striate.tasks.detect.assignment import BETWEEN, match_anchors
 from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode_boxes
 from striate.tasks.detect.fpn import PyramidBackbone, reductions_of
 from striate.tasks.detect.nms import nms
-from striate.tasks.detect.outputs import LIMIT, SamplingCoder, answer, image_size, log_odds, padded, stack_detections
+from striate.tasks.detect.outputs import LIMIT, SamplingCoder, answer, log_odds, padded, stack_detections
 from striate.tasks.detect.roi_align import pooled
 from striate.tasks.detect.rpn import BETA, Proposals, RegionProposalNetwork, Truth, balanced, rows
+from striate.tasks.outputs import image_size
 
 BINS = 7
 RENAMED = (  # names before torchvision 0.13, and since

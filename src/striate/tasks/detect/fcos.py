@@ -23,11 +23,11 @@ from striate.tasks.detect.outputs import (
     LEAST_SCORE,
     LIMIT,
     DetectionCoder,
-    image_size,
     learnable,
     log_odds,
     stack_detections,
 )
+from striate.tasks.outputs import image_size
 
 Assignment = Literal["centre", "aligned"]
 

@@ -76,11 +76,6 @@ def answer(outputs: dict[str, Tensor], *names: str) -> list[Tensor]:
     return [outputs[name] for name in names]
 
 
-def image_size(images: Tensor) -> Tensor:
-    """int64 [2]: height and width of pictures [B, C, H, W], as outputs carry them."""
-    return torch.tensor([images.shape[-2], images.shape[-1]])
-
-
 def log_odds(logarithm: Tensor) -> Tensor:
     """log(p / (1 - p)) of log p, with a gradient for p near 1 too."""
     return logarithm - (-logarithm.expm1()).clamp(min=1e-30).log()

@@ -15,9 +15,10 @@ from torchvision.ops import box_iou, roi_align
 
 from striate.backbones import Backbone, create_model
 from striate.backbones.backbone import checked
-from striate.tasks.detect.outputs import image_size, learnable
+from striate.tasks.detect.outputs import learnable
 from striate.tasks.detect.roi import RegionCoder, Regions, judged, region_losses, sample_rois
 from striate.tasks.detect.selective_search import MODES, propose
+from striate.tasks.outputs import image_size
 
 CROPS = 128  # learnt in a step, section 2.3
 CONTEXT = 16 / 227  # of the warped crop that shows what is around the box, at each side (appendix A)

@@ -18,7 +18,6 @@ from striate.data.sample import Sample
 from striate.data.targets import Objects, Target
 from striate.errors import UsageError, did_you_mean
 from striate.results import Detections, Result
-from striate.tasks.coded import Coded
 from striate.tasks.detect.boxes import iou
 from striate.tasks.detect.data_fits import clusters, grid_of, ladder_of_anchors, levels_of
 from striate.tasks.detect.metrics import DetectionMetrics
@@ -26,6 +25,7 @@ from striate.tasks.detect.outputs import DetectionCoder, collate_objects
 from striate.tasks.detect.sections import sections
 from striate.tasks.detect.stitching import stitch_detections
 from striate.tasks.explainable import Explainable
+from striate.tasks.outputs import Coded
 from striate.tasks.task import THRESHOLD, TILES, Task, refuse_threshold
 
 FEW_EPOCHS = 40  # up to here light augmentation: what is seen seldom is not yet known by heart

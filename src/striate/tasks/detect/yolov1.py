@@ -23,8 +23,9 @@ from striate.errors import UsageError
 from striate.layers.blocks import ConvNormAct
 from striate.tasks.detect.boxes import paired_iou
 from striate.tasks.detect.nms import nms
-from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, DetectionCoder, image_size, learnable, stack_detections
+from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, DetectionCoder, learnable, stack_detections
 from striate.tasks.detect.yolov3 import backbone_of
+from striate.tasks.outputs import image_size
 
 COORDINATES, NO_OBJECT = 5.0, 0.5  # λcoord and λnoobj: section 2.2
 WIDTH = 512  # of the convolutional head

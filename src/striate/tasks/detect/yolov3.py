@@ -20,8 +20,8 @@ from striate.backbones.backbone import FeatureList, checked
 from striate.backbones.darknet import SLOPE
 from striate.errors import UsageError
 from striate.layers.blocks import ConvNormAct
-from striate.tasks.detect.outputs import image_size
 from striate.tasks.detect.yolov3_loss import YOLOv3Coder
+from striate.tasks.outputs import image_size
 
 # COCO's dimension clusters, pixels of pictures of 416 (section 2.3; yolov3-tiny.cfg)
 ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
