@@ -27,7 +27,7 @@ import torch
 from striate.tasks.detect.yolov1 import YOLOv1, decode, encode
 
 given = YOLOv1("darknet_tiny", 20, grid=7, boxes=2).eval()(torch.rand(1, 3, 224, 224))
-print(given.predictions.numel() + given.classes.numel(), "numbers = 7·7·(2·5 + 20)")
+print(given["predictions"].numel() + given["classes"].numel(), "numbers = 7·7·(2·5 + 20)")
 box = torch.tensor([[0.30, 0.40, 0.50, 0.80]])  # x1 y1 x2 y2, shares of the picture
 cells, numbers = encode(box, 7, 7)
 print("cell (column, row)", cells[0].tolist(), "x y √w √h", numbers[0].tolist())
@@ -69,7 +69,7 @@ def counted() -> Check:
 
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         given = YOLOv1("darknet_tiny", 20, grid=7, boxes=2).eval()(torch.zeros(1, 3, 224, 224))
-    count = given.predictions.numel() + given.classes.numel()
+    count = given["predictions"].numel() + given["classes"].numel()
     return Check("numbers for S = 7, B = 2, C = 20", "7·7·30 = 1,470", f"{count:,}", count == 1470)
 
 
