@@ -48,17 +48,17 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
     with torch.inference_mode():
         for name, network in networks.items():
             if name != "R-CNN":  # a minute or more, to which the first time's milliseconds are nothing
-                network(pictures[-1]).detections()
+                network.coder.detections(network(pictures[-1]))
         for _ in range(options.pairs):
             for picture in pictures:
                 for name, network in networks.items():
                     forget()  # selective search remembers pictures
                     start = time.perf_counter()
                     outputs = network(picture)
-                    outputs.detections()
+                    network.coder.detections(outputs)
                     seconds[name].append(time.perf_counter() - start)
                     if name == "R-CNN":
-                        regions.append(len(outputs.regions[0]))
+                        regions.append(len(outputs["regions"]))
     middle = {name: median(values) for name, values in seconds.items()}
     for name, value in middle.items():
         print(f"{name:13} {value:8.3f} s a picture  {value / middle['YOLOv3']:7.1f} x YOLO", file=sys.stderr)

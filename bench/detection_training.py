@@ -75,7 +75,7 @@ def our_step(options: argparse.Namespace, peer: Any, images: Any, boxes: Any, la
     def step() -> None:
         batch = images.to(options.device).contiguous(memory_format=torch.channels_last)
         there = targets.to(options.device)
-        losses = network((batch - mean) / std, there).losses(there)
+        losses = network((batch - mean) / std, there)
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()

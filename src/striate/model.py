@@ -19,6 +19,7 @@ from striate.inference.sources import expand
 from striate.model_file import read_model, write_model
 from striate.results import Failure, Result
 from striate.tasks import create_task
+from striate.tasks.outputs import Coded
 
 if TYPE_CHECKING:
     from striate.explain.explanation import Explanation
@@ -40,6 +41,8 @@ class Model:
     def __init__(self, module: nn.Module, card: ModelCard, device: str = "auto") -> None:
         self.card = card
         self.task = create_task(card.task, classes=card.classes, **card.task_arguments)
+        if isinstance(self.task, Coded):
+            self.task.adopt(module)
         self.device = pick_device(device)
         self.name = card.architecture
         self.module = module.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

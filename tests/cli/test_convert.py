@@ -96,7 +96,7 @@ def test_darknets_weights_become_a_detector(darknet: Path, tmp_path: Path):
     load_darknet_weights(network, darknet)
     pixels = torch.randint(256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        (expected,) = network(pixels[None] / 255).detections()
+        (expected,) = network.coder.detections(network(pixels[None] / 255))
     expected = expected[expected[:, 5] >= 0]
     found = model.predict(pixels, threshold=0.0)
     assert len(expected) > 0

@@ -36,6 +36,8 @@ from striate.explain.attribution.pages import extremes
 from striate.explain.explained import ExplainedModel, deepest_maps, explained_image, look_at
 from striate.explain.explanation import Request
 from striate.explain.layers import backbone_in, find_layer, readable_copy
+from striate.tasks.detect.fcos import FCOSCoder
+from striate.tasks.outputs import image_size
 
 pytestmark = pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require")
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -278,7 +280,7 @@ def test_evidence_of_detectors_is_that_of_their_strongest_detection():
         images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         leaf = images.clone().requires_grad_()
         outputs = explained.network(leaf)
-        best = outputs.detections()[0]
+        best = model.task.coder.detections(outputs)[0]
         for label in range(len(CLASSES)):
             rows = best[best[:, 5] == label]
             evidence = model.task.class_score(outputs, label).detach()
@@ -408,15 +410,14 @@ def test_the_same_object_is_followed_when_another_becomes_stronger():
     """Two bright squares of one class; the evidence of the one explained must not jump to the other."""
 
     class Squares(nn.Module):
-        def forward(self, images: Tensor) -> object:
-            from striate.tasks.detect.fcos import CellOutputs
+        coder = FCOSCoder()
 
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
             cells = F.avg_pool2d(images.mean(1, keepdim=True), 8)  # [B, 1, 4, 4]
             logits = cells.flatten(2).mT.repeat(1, 1, 2) * torch.tensor([1.0, -1.0])
-            y, x = torch.meshgrid(torch.arange(4) * 8 + 4.0, torch.arange(4) * 8 + 4.0, indexing="ij")
-            points, strides = torch.stack((x, y), -1).view(-1, 2), torch.full((16, 4), 8.0)
             distances = torch.full((len(images), 16, 4), 4.0)
-            return CellOutputs(logits, distances, None, points, strides, [16], (32, 32))
+            sizes = {"level_sizes": torch.tensor([[4, 4]]), "image_size": image_size(images)}
+            return {"logits": logits, "distances": distances, **sizes}
 
     model = model_of(Squares(), (32, 32), task="detect")
     photo = torch.full((3, 32, 32), 20, dtype=torch.uint8)

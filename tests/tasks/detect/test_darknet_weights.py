@@ -103,9 +103,9 @@ def tiny_file(tmp_path_factory) -> tuple[Path, Darknet, list[Tensor]]:
 def answers_agree(network: YOLOv3, darknet: Darknet, expected: list[Tensor]) -> None:
     with torch.no_grad():
         outputs = network.eval()(darknet.picture)
-    for maps, grid in zip(expected, outputs.grids, strict=True):
+    for maps, grid in zip(expected, network.coder.grids(outputs), strict=True):
         wanted = maps[0].unflatten(0, (3, -1)).permute(0, 2, 3, 1).flatten(0, 2)  # by anchor, row, column
-        found = outputs.logits[0, grid.start : grid.start + len(wanted)]
+        found = outputs["logits"][0, grid.start : grid.start + len(wanted)]
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3 * wanted.std().item())
         assert wanted.std() > 0.05
 
@@ -123,7 +123,7 @@ def test_boxes_are_those_that_darknet_decodes(tiny_file):
     network = YOLOv3("darknet_tiny", 2, loss="paper", anchor_size=None).eval()
     load_darknet_weights(network, path)
     with torch.no_grad():
-        boxes = network(darknet.picture).boxes()[0]
+        boxes = network.coder.boxes(network(darknet.picture))[0]
     for maps, anchors, start in zip(expected, [((81, 82), 0), ((10, 14), 0)], [0, 3 * 2 * 2], strict=True):
         (width, height), anchor = anchors
         cells = maps.shape[-1]

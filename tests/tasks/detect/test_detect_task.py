@@ -12,24 +12,30 @@ from striate.data.targets import Objects
 from striate.errors import UsageError
 from striate.inference.sources import Source
 from striate.tasks import create_task
-from striate.tasks.detect.outputs import collate_objects, learnable, stack_detections
+from striate.tasks.detect.outputs import DetectionCoder, collate_objects, learnable, stack_detections
 from striate.tasks.detect.task import DETECTORS, Detect, network_size, parsed
 from striate.train.recipes import refuse_unsupported
 
 CPU = torch.device("cpu")
 
 
-class Said:
-    """Outputs that give these rows, whatever was asked."""
+class Said(DetectionCoder):
+    """Gives these rows, whatever was asked."""
 
-    def __init__(self, rows: torch.Tensor) -> None:
-        self.rows = rows
-
-    def losses(self, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(self, outputs: dict[str, torch.Tensor], targets: torch.Tensor) -> dict[str, torch.Tensor]:
         return {}
 
-    def detections(self, limit: int = 100) -> torch.Tensor:
-        return self.rows
+    def detections(self, outputs: dict[str, torch.Tensor], limit: int = 100) -> torch.Tensor:
+        return outputs["rows"]
+
+    def class_scores(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        raise NotImplementedError
+
+    candidate_boxes = class_scores
+
+
+class Silent(torch.nn.Module):
+    coder = Said()
 
 
 def test_names_of_detectors():
@@ -72,7 +78,11 @@ def test_postprocess_gives_pixels_of_the_picture():
     """A picture of 100 × 200 is seen as 64 × 128 in 128 × 128, 32 rows down."""
     rows = stack_detections([torch.tensor([[64.0, 32, 128, 96]])], [torch.tensor([0.9])], [torch.tensor([1])], 5)
     preprocess = Preprocess(size=(128, 128), fit="pad")
-    settled = torch.stack(Detect(("a", "b")).postprocess(Said(rows), torch.tensor([[100, 200]]), preprocess))
+    task = Detect(("a", "b"))
+    with pytest.raises(RuntimeError, match="`build` it first"):
+        task.postprocess({"rows": rows}, torch.tensor([[100, 200]]), preprocess)
+    task.adopt(Silent())
+    settled = torch.stack(task.postprocess({"rows": rows}, torch.tensor([[100, 200]]), preprocess))
     assert settled[0, 0].tolist() == pytest.approx([100, 0, 200, 100, 0.9, 1])
     assert settled[0, 1].tolist() == [0, 0, 0, 0, 0, -1]
 

@@ -32,7 +32,7 @@ def learn(network: torch.nn.Module, images: Tensor, targets: Tensor, steps: int,
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     values = []
     for _ in range(steps):
-        loss = network(images, targets).losses(targets)["loss"]
+        loss = network.coder.losses(network(images, targets), targets)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -57,8 +57,8 @@ def test_it_learns_blocks(pool: str):
     network.eval()
     with torch.no_grad():
         outputs = network(images)
-    assert outputs.losses(targets) == {}
-    found = outputs.detections(10)
+    assert network.coder.losses(outputs, targets) == {}
+    found = network.coder.detections(outputs, 10)
     assert found.shape == (12, 10, 6)
     assert (found[:, :-1, 4] >= found[:, 1:, 4]).all()
     assert found_right(found, targets) >= 0.75
@@ -77,34 +77,36 @@ def test_regions_are_pooled_from_one_pass():
         cells = roi_pool(network.backbone(images)[0], regions, 7, 1 / 4)
         expected = network.classes(network.hidden(cells)).softmax(1)
     assert len(calls) == 2  # one of them here
-    assert torch.allclose(outputs.scores, expected, atol=1e-6)
-    assert outputs.scores.shape == (sum(map(len, regions)), 4)
+    assert torch.allclose(outputs["scores"], expected, atol=1e-6)
+    assert outputs["scores"].shape == (sum(map(len, regions)), 4)
 
 
 def test_constant_pictures_empty_targets_and_no_proposals():
     network = FastRCNN(BODY, 2, stride=4, hidden=16)
     flat = torch.zeros(2, 3, 64, 64)
     empty = collate_objects([None, None])
-    losses = network(flat, empty).losses(empty)
+    losses = network.coder.losses(network(flat, empty), empty)
     losses["loss"].backward()
     assert losses["loss"] == 0
     images, targets = blocks(2)
-    losses = network(images, empty).losses(empty)
+    losses = network.coder.losses(network(images, empty), empty)
     losses["loss"].backward()
     assert torch.isfinite(losses["loss"])
     assert losses["boxes"] == 0
-    losses = network(flat, targets).losses(targets)  # objects that nothing proposes are learnt themselves
+    losses = network.coder.losses(
+        network(flat, targets), targets
+    )  # objects that nothing proposes are learnt themselves
     assert losses["loss"] > 0
     network.eval()
     with torch.no_grad():
-        assert (network(flat).detections(4)[:, :, 5] == -1).all()
+        assert (network.coder.detections(network(flat), 4)[:, :, 5] == -1).all()
         one = FastRCNN(BODY, 2, stride=4, hidden=16, proposals=1).eval()
-        assert one(images).scores.shape == (2, 3)
+        assert one(images)["scores"].shape == (2, 3)
 
 
 def test_grey_pictures_and_wrong_arguments():
     network = FastRCNN(BODY, 2, in_chans=1, stride=4, hidden=16).eval()
-    assert network(blocks(1)[0][:, :1]).detections(3).shape == (1, 3, 6)
+    assert network.coder.detections(network(blocks(1)[0][:, :1]), 3).shape == (1, 3, 6)
     with pytest.raises(UsageError, match="pool"):
         FastRCNN(BODY, 2, pool="mean")
     with pytest.raises(UsageError, match="search"):

@@ -44,7 +44,7 @@ def test_boxes_equal_torchvisions(twins: tuple[nn.Module, FCOS]):
     images = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = theirs(list(images))
-        found = ours(images).detections(100)
+        found = ours.coder.detections(ours(images), 100)
     for wanted, rows in zip(expected, found, strict=True):
         count = len(wanted["boxes"])
         assert count > 50
@@ -66,7 +66,7 @@ def test_losses_equal_torchvisions(twins: tuple[nn.Module, FCOS]):
     labels = torch.tensor([3, 7, 1])
     empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     expected = theirs(list(images), [{"boxes": boxes, "labels": labels}, empty])
-    found = ours(images).losses(collate_objects([Objects.of(boxes, labels), Objects.of([], [])]))
+    found = ours.coder.losses(ours(images), collate_objects([Objects.of(boxes, labels), Objects.of([], [])]))
     pairs = {"class": "classification", "box": "bbox_regression", "centreness": "bbox_ctrness"}
     for name, there in pairs.items():
         torch.testing.assert_close(found[name], expected[there], atol=1e-4, rtol=1e-4)
@@ -77,7 +77,7 @@ def test_the_pyramid_takes_any_backbone_that_has_the_maps():
         pyramid = PyramidBackbone(name, channels=32, reductions=reductions, extra="none").eval()
         sizes = [tuple(level.shape[-2:]) for level in pyramid(torch.zeros(1, 3, 64, 96))]
         assert sizes == [(64 // step, 96 // step) for step in reductions]
-    assert len(FCOS("squeezenet1_0", 2, channels=32)(torch.zeros(1, 3, 64, 96)).levels) == 2  # it has no 32
+    assert len(FCOS("squeezenet1_0", 2, channels=32)(torch.zeros(1, 3, 64, 96))["level_sizes"]) == 2  # it has no 32
     with pytest.raises(UsageError, match="no feature maps 32 times smaller"):
         PyramidBackbone("squeezenet1_0")
     with pytest.raises(UsageError, match="no feature maps 8 or 16 or 32 times smaller"):
@@ -97,11 +97,11 @@ def test_by_alignment_one_picture_is_learnt_by_heart():
     network = FCOS("darknet_tiny", 2, channels=32, convs=1, reductions=(8, 16))
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
     for _ in range(60):
-        losses = network(images).losses(targets)
+        losses = network.coder.losses(network(images), targets)
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
-    rows = network(images).detections()[0]
+    rows = network.coder.detections(network(images))[0]
     best = {int(row[5]): row for row in rows.flip(0) if row[5] >= 0}
     torch.testing.assert_close(best[0][:4], targets[0, 0, :4], atol=4.0, rtol=0)
     torch.testing.assert_close(best[1][:4], targets[0, 1, :4], atol=4.0, rtol=0)
@@ -110,7 +110,8 @@ def test_by_alignment_one_picture_is_learnt_by_heart():
 @pytest.mark.parametrize("assignment", ["centre", "aligned"])
 def test_pictures_without_objects_teach_that_there_are_none(assignment):
     network = FCOS("darknet_tiny", 3, channels=32, convs=1, reductions=(8, 16), assignment=assignment)
-    losses = network(torch.rand(2, 3, 64, 64)).losses(collate_objects([None, Objects.of([], [])]))
+    outputs = network(torch.rand(2, 3, 64, 64))
+    losses = network.coder.losses(outputs, collate_objects([None, Objects.of([], [])]))
     losses["loss"].backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert float(losses["box"]) == 0.0
@@ -125,4 +126,4 @@ def test_crowds_and_difficult_objects_are_not_taught():
     hidden = targets.clone()
     hidden[0, :, 5] = torch.tensor([1.0, 2.0])
     nothing = collate_objects([None])
-    assert outputs.losses(hidden) == outputs.losses(nothing)
+    assert network.coder.losses(outputs, hidden) == network.coder.losses(outputs, nothing)

@@ -34,7 +34,7 @@ def test_it_learns_blocks(classifier: str):
     images, targets = blocks(10)
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     for _ in range(60):
-        losses = network(images, targets).losses(targets)
+        losses = network.coder.losses(network(images, targets), targets)
         optimizer.zero_grad()
         losses["loss"].backward()
         optimizer.step()
@@ -42,8 +42,8 @@ def test_it_learns_blocks(classifier: str):
     network.eval()
     with torch.no_grad():
         outputs = network(images)
-    assert outputs.losses(targets) == {}
-    found = outputs.detections(10)
+    assert network.coder.losses(outputs, targets) == {}
+    found = network.coder.detections(outputs, 10)
     assert found.shape == (10, 10, 6)
     best = found[:, 0]
     overlap = torch.stack([box_iou(a[None, :4], b[:1, :4])[0, 0] for a, b in zip(best, targets, strict=True)])
@@ -76,8 +76,8 @@ def test_judging_in_chunks_is_judging_at_once(monkeypatch: pytest.MonkeyPatch):
         once = network(images)
         monkeypatch.setattr("striate.tasks.detect.rcnn.CHUNK", 3)
         chunks = network(images)
-    assert torch.allclose(once.scores, chunks.scores, atol=1e-6)
-    assert torch.allclose(once.codes, chunks.codes, atol=1e-6)
+    assert torch.allclose(once["scores"], chunks["scores"], atol=1e-6)
+    assert torch.allclose(once["codes"], chunks["codes"], atol=1e-6)
 
 
 def test_machines_learn_from_objects_and_the_hardest_background():
@@ -95,7 +95,7 @@ def test_machines_learn_from_objects_and_the_hardest_background():
 def test_machines_leave_the_features_alone():
     network = RCNN(BODY, 2, crop=16, classifier="svm")
     images, targets = blocks(2)
-    network(images, targets).losses(targets)["svm"].backward()
+    network.coder.losses(network(images, targets), targets)["svm"].backward()
     assert network.machines is not None
     assert network.machines.weight.grad is not None
     assert all(parameter.grad is None for parameter in network.backbone.parameters())
@@ -105,18 +105,18 @@ def test_machines_leave_the_features_alone():
 def test_constant_pictures_empty_targets_and_one_proposal(classifier: str):
     network = RCNN("resnet20_cifar", 2, crop=16, classifier=classifier)  # with normalisation over the batch
     flat, empty = torch.zeros(2, 3, 64, 64), collate_objects([None, None])
-    losses = network(flat, empty).losses(empty)
+    losses = network.coder.losses(network(flat, empty), empty)
     losses["loss"].backward()
     assert losses["loss"] == 0
     images, _ = blocks(2)
-    losses = network(images, empty).losses(empty)
+    losses = network.coder.losses(network(images, empty), empty)
     losses["loss"].backward()
     assert torch.isfinite(losses["loss"])
     network.eval()
     with torch.no_grad():
-        assert (network(flat).detections(4)[:, :, 5] == -1).all()
+        assert (network.coder.detections(network(flat), 4)[:, :, 5] == -1).all()
         one = RCNN(BODY, 2, crop=16, classifier=classifier, proposals=1).eval()
-        assert one(images).scores.shape == (2, 3)
+        assert one(images)["scores"].shape == (2, 3)
 
 
 def test_wrong_arguments_are_named():

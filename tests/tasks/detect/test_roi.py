@@ -10,8 +10,8 @@ from torchvision.ops import box_iou, roi_pool
 
 from striate.data.targets import CROWD, DIFFICULT, Objects
 from striate.tasks.detect.boxes import encode_boxes
-from striate.tasks.detect.outputs import Learnt, collate_objects
-from striate.tasks.detect.roi import Judged, Regions, judge, region_losses, sample_rois, stage_of
+from striate.tasks.detect.outputs import collate_objects
+from striate.tasks.detect.roi import RegionCoder, Regions, judge, judged, region_losses, sample_rois, stage_of
 
 
 def random_boxes(count: int, size: int, generator: torch.Generator) -> Tensor:
@@ -126,16 +126,17 @@ def test_pooling_of_regions_word_for_word():
                 assert torch.equal(row[:, i, j], cell.amax((1, 2)))
 
 
-def test_outputs_keep_the_protocol():
-    learnt = Learnt({"loss": torch.tensor(1.0)})
-    assert learnt.losses(torch.zeros(1, 1, 7))["loss"] == 1
+def test_outputs_are_read_by_the_coder():
+    coder = RegionCoder()
+    learnt = {"loss": torch.tensor(1.0)}
+    assert coder.losses(learnt, torch.zeros(1, 1, 7))["loss"] == 1
     with pytest.raises(RuntimeError, match=r"eval\(\)"):
-        learnt.detections()
-    empty = Judged(torch.zeros(0, 3), torch.zeros(0, 12), [torch.zeros(0, 4)] * 2, (32, 32))
-    found = empty.detections(5)
+        coder.detections(learnt)
+    empty = judged(torch.zeros(0, 3), torch.zeros(0, 12), [torch.zeros(0, 4)] * 2, torch.tensor([32, 32]))
+    found = coder.detections(empty, 5)
     assert found.shape == (2, 5, 6)
     assert (found[:, :, 5] == -1).all()
-    assert empty.losses(torch.zeros(2, 1, 7)) == {}
+    assert coder.losses(empty, torch.zeros(2, 1, 7)) == {}
 
 
 @pytest.mark.parametrize(("stride", "reduction"), [(4, 4), (8, 8), (16, 16), (100, 32), (1, 2)])

@@ -206,15 +206,15 @@ def test_training_learns_and_empty_targets_do_no_harm():
     detector = SlidingWindow(SMALL, num_classes=3, window=24, crops=16).train()
     images = torch.randn(2, 3, 96, 160)
     targets = torch.stack((some_target(), collate_objects([None], 12)[0]))
-    losses = detector(images, targets).losses(targets)
+    losses = detector.coder.losses(detector(images, targets), targets)
     losses["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in detector.parameters())
     assert detector.proportions[:, 2].tolist() == [1, 1, 1]  # the crowd does not count
     torch.testing.assert_close(detector.shape_of(torch.tensor([1]))[0], torch.tensor([0.25, 1.0]))
     empty = collate_objects([None, None])
-    assert detector(images, empty).losses(empty)["loss"].isfinite()
+    assert detector.coder.losses(detector(images, empty), empty)["loss"].isfinite()
     with pytest.raises(RuntimeError, match=r"call eval\(\)"):
-        detector(images, empty).detections()
+        detector.coder.detections(detector(images, empty))
 
 
 def test_the_pyramid_reaches_from_the_smallest_object_to_the_whole_picture():
@@ -242,7 +242,7 @@ def test_boxes_come_back_where_the_object_is(left, top, side):
     detector.classifier, detector.by_crops = Bright(), True  # type: ignore[assignment]
     image = torch.zeros(1, 3, 96, 128)
     image[:, :, top : top + side, left : left + side] = 1
-    found = detector(image).detections(10)[0]
+    found = detector.coder.detections(detector(image), 10)[0]
     assert found[0, 5] == 0
     assert box_iou(found[:1, :4], torch.tensor([[left, top, left + side, top + side]]).float()) > 0.6
 
@@ -251,7 +251,7 @@ def test_boxes_come_back_where_the_object_is(left, top, side):
 def test_judging_pictures_of_any_size_also_smaller_than_the_window(size):
     detector = SlidingWindow(SMALL, num_classes=3, window=24, smallest=14, step=2.0, least_score=0.0).eval()
     with torch.no_grad():
-        found = detector(torch.randn(2, 3, *size)).detections(20)
+        found = detector.coder.detections(detector(torch.randn(2, 3, *size)), 20)
     assert found.shape == (2, 20, 6)
     assert found.isfinite().all()
     there = found[found[..., 5] >= 0]
@@ -267,7 +267,8 @@ def test_crops_and_one_pass_find_the_same():
     other.by_crops = True  # 32 / 8 = 4 is the network's own stride
     image = torch.randn(1, 3, 48, 64)
     with torch.no_grad():
-        torch.testing.assert_close(detector(image).detections(20), other(image).detections(20), rtol=1e-3, atol=1e-3)
+        rows, same = (one.coder.detections(one(image), 20) for one in (detector, other))
+    torch.testing.assert_close(rows, same, rtol=1e-3, atol=1e-3)
 
 
 def test_wrong_arguments():

@@ -1,6 +1,5 @@
 """YOLO against the paper's worked example and equation 3 written out as loops in Python's floats."""
 
-from dataclasses import replace
 from math import sqrt
 
 import pytest
@@ -10,11 +9,12 @@ from torch import Tensor
 from striate.data.targets import CROWD, DIFFICULT, Objects
 from striate.errors import UsageError
 from striate.tasks.detect.outputs import collate_objects
-from striate.tasks.detect.yolov1 import YOLOv1, YOLOv1Outputs, decode, encode
+from striate.tasks.detect.yolov1 import YOLOv1, YOLOv1Coder, decode, encode
 
 SMALL = "mobilenet_v1_025"
 CLASSES = 3
 SIZE = (64, 96)  # height, width
+CODER = YOLOv1Coder(overlap=0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -22,11 +22,12 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-def outputs_of(grid: int = 4, boxes: int = 2, pictures: int = 2) -> YOLOv1Outputs:
+def outputs_of(grid: int = 4, boxes: int = 2, pictures: int = 2) -> dict[str, Tensor]:
     """A random answer: boxes of all sizes, confidences and classes also below 0 and above 1."""
     predictions = torch.rand(pictures, grid, grid, boxes, 5) * 1.4 - 0.2
     classes = torch.rand(pictures, grid, grid, CLASSES) * 1.4 - 0.2
-    return YOLOv1Outputs(predictions.requires_grad_(), classes.requires_grad_(), SIZE, 0.5)
+    cells = {"predictions": predictions.requires_grad_(), "classes": classes.requires_grad_()}
+    return cells | {"image_size": torch.tensor(SIZE)}
 
 
 def some_objects(count: int) -> Objects:
@@ -54,10 +55,10 @@ def test_pascal_voc_is_7_by_7_by_30(head):
     layers = [layer for layer in network.head if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
     assert layers[-1].weight.shape[0] == (30 if head == "conv" else 1470)
     outputs = network(torch.randn(1, 3, 64, 64))
-    assert outputs.predictions[0].numel() + outputs.classes[0].numel() == 7 * 7 * 30
-    assert outputs.predictions.shape == (1, 7, 7, 2, 5)
-    assert outputs.classes.shape == (1, 7, 7, 20)
-    assert outputs.boxes().shape == (1, 7, 7, 2, 4)  # 98 boxes a picture (section 2.3)
+    assert outputs["predictions"][0].numel() + outputs["classes"][0].numel() == 7 * 7 * 30
+    assert outputs["predictions"].shape == (1, 7, 7, 2, 5)
+    assert outputs["classes"].shape == (1, 7, 7, 20)
+    assert CODER.boxes(outputs).shape == (1, 7, 7, 2, 4)  # 98 boxes a picture (section 2.3)
 
 
 def test_the_cell_of_an_object_by_hand():
@@ -89,7 +90,7 @@ def test_equation_3_by_loops():
                 objects.setdefault(cell, row)
         for row in range(4):
             for column in range(4):
-                found = outputs.predictions[picture, row, column].tolist()
+                found = outputs["predictions"][picture, row, column].tolist()
                 if (row, column) not in objects:
                     expected["no_object"] += sum(0.5 * numbers[4] ** 2 for numbers in found)
                     continue
@@ -111,9 +112,9 @@ def test_equation_3_by_loops():
                     expected["box"] += 5 * (root_w - sqrt(truth[2] - truth[0])) ** 2
                     expected["box"] += 5 * (root_h - sqrt(truth[3] - truth[1])) ** 2
                     expected["object"] += (confidence - overlaps[best]) ** 2
-                chances = outputs.classes[picture, row, column].tolist()
+                chances = outputs["classes"][picture, row, column].tolist()
                 expected["classes"] += sum((chance - (number == label)) ** 2 for number, chance in enumerate(chances))
-    losses = outputs.losses(targets)
+    losses = CODER.losses(outputs, targets)
     for name, value in expected.items():
         assert losses[name].item() == pytest.approx(value / 2, rel=1e-4), name  # a mean over two pictures
     assert losses["loss"].item() == pytest.approx(sum(expected.values()) / 2, rel=1e-4)
@@ -129,28 +130,28 @@ def test_equation_3_by_loops():
 )
 def test_gradients_are_numbers_whatever_is_on_the_pictures(objects):
     outputs = outputs_of()
-    losses = outputs.losses(collate_objects(objects))
+    losses = CODER.losses(outputs, collate_objects(objects))
     losses["loss"].backward()
     assert all(value.isfinite() for value in losses.values())
-    gradients: list[Tensor | None] = [outputs.predictions.grad]
+    gradients: list[Tensor | None] = [outputs["predictions"].grad]
     if objects == [None, None]:
-        expected = 0.5 * outputs.predictions[..., 4].detach().square().sum() / 2
+        expected = 0.5 * outputs["predictions"][..., 4].detach().square().sum() / 2
         assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     else:
-        gradients.append(outputs.classes.grad)
+        gradients.append(outputs["classes"].grad)
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
 def test_detections_are_confidence_times_class():
     outputs = outputs_of(pictures=2)
-    predictions = torch.zeros_like(outputs.predictions)
-    classes = torch.zeros_like(outputs.classes)
+    predictions = torch.zeros_like(outputs["predictions"])
+    classes = torch.zeros_like(outputs["classes"])
     predictions[0, 1, 2, 0] = torch.tensor([0.5, 0.25, 0.5, 0.6, 0.9])
     predictions[0, 1, 2, 1] = torch.tensor([0.5, 0.25, 0.51, 0.61, 0.8])  # nearly the same: suppressed
     predictions[0, 3, 0, 1] = torch.tensor([0.0, 1.0, 0.8, 0.4, 1.2])  # reaches over the border, too sure
     classes[0, 1, 2] = torch.tensor([0.7, 0.2, -0.1])
     classes[0, 3, 0] = torch.tensor([0.0, 0.5, 0.0])
-    found = replace(outputs, predictions=predictions, classes=classes).detections(limit=5)
+    found = CODER.detections(outputs | {"predictions": predictions, "classes": classes}, limit=5)
     x, y, w, h = 2.5 / 4 * 96, 1.25 / 4 * 64, 0.25 * 96, 0.36 * 64
     box = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
     expected = [[*box, 0.63, 0], [0, 64 - 0.08 * 64, 0.32 * 96, 64, 0.5, 1], [*box, 0.18, 1]]
@@ -169,11 +170,11 @@ def test_any_size_any_backbone():
     ]:
         network = YOLOv1(backbone, CLASSES, in_chans=1, **arguments)
         outputs = network(torch.randn(2, 1, *SIZE))
-        assert outputs.classes.shape == (2, *cells, CLASSES)
-        outputs.losses(collate_objects([Objects.of([[3, 4, 40, 60]], [1]), None]))["loss"].backward()
+        assert outputs["classes"].shape == (2, *cells, CLASSES)
+        network.coder.losses(outputs, collate_objects([Objects.of([[3, 4, 40, 60]], [1]), None]))["loss"].backward()
         assert all(parameter.grad is not None for parameter in network.parameters())
-        assert outputs.detections(7).shape == (2, 7, 6)
-        assert network(torch.randn(2, 1, 96, 96)).classes.shape[1:3] == (cells if network.grid else (3, 3))
+        assert network.coder.detections(outputs, 7).shape == (2, 7, 6)
+        assert network(torch.randn(2, 1, 96, 96))["classes"].shape[1:3] == (cells if network.grid else (3, 3))
 
 
 @pytest.mark.parametrize(
@@ -201,9 +202,9 @@ def test_it_learns_one_picture_by_heart():
     for _ in range(60):
         optimizer.zero_grad()
         outputs = network(picture.expand(2, -1, -1, -1))
-        outputs.losses(targets)["loss"].backward()
+        network.coder.losses(outputs, targets)["loss"].backward()
         optimizer.step()
-    found = outputs.detections(10)[0].tolist()
+    found = network.coder.detections(outputs, 10)[0].tolist()
     for box, label in zip(boxes, labels, strict=True):
         best = next(row for row in found if row[5] == label)
         assert overlap(best[:4], box) > 0.7

@@ -1,7 +1,7 @@
 """YOLOv3 against loops written from the paper, one prediction and one object at a time, in Python's floats."""
 
-from dataclasses import replace
 from math import atan, exp, floor, log, pi
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -13,12 +13,14 @@ from striate.tasks.detect.outputs import collate_objects
 from striate.tasks.detect.yolov3 import ANCHORS, TINY_ANCHORS, YOLOv3
 from striate.tasks.detect.yolov3_loss import (
     WEIGHTS,
+    Grid,
     Places,
-    YOLOv3Outputs,
+    YOLOv3Coder,
     assign_one,
     assign_several,
     decode,
     encode,
+    places_of,
 )
 
 SMALL = "mobilenet_v1_025"
@@ -31,12 +33,26 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-def outputs_of(loss: str = "improved", neck: str = "full", pictures: int = 2, spread: float = 1.0) -> YOLOv3Outputs:
-    """A network's outputs with logits that mean something in the place of its own."""
+class Answers(NamedTuple):
+    coder: YOLOv3Coder
+    tensors: dict[str, Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        return self.tensors["logits"]
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        return self.coder.grids(self.tensors)
+
+
+def outputs_of(loss: str = "improved", neck: str = "full", pictures: int = 2, spread: float = 1.0) -> Answers:
+    """A network's outputs with logits that mean something in the place of its own, and what they mean."""
     network = YOLOv3(SMALL, CLASSES, neck=neck, loss=loss).eval()
     with torch.no_grad():
         outputs = network(torch.randn(pictures, 3, *SIZE))
-    return replace(outputs, logits=(torch.randn(outputs.logits.shape) * spread).requires_grad_())
+    logits = (torch.randn(outputs["logits"].shape) * spread).requires_grad_()
+    return Answers(network.coder, outputs | {"logits": logits})
 
 
 def some_boxes(count: int, size: tuple[int, int] = SIZE) -> Tensor:
@@ -74,9 +90,9 @@ def complete_overlap(one: list[float], other: list[float]) -> float:
     return iou - (across**2 + down**2) / (width**2 + height**2) - v * v / (1 - iou + v + 1e-12)
 
 
-def every_place(outputs: YOLOv3Outputs) -> list[tuple[int, int, float, float, float, float, int]]:
+def every_place(outputs: Answers) -> list[tuple[int, int, float, float, float, float, int]]:
     """Column, row, stride (x, y), anchor (w, h) and level of each prediction: by level, anchor, row, column."""
-    height, width = outputs.picture
+    height, width = outputs.tensors["image_size"].tolist()
     scale = (height * width) ** 0.5 / 416
     anchors = ANCHORS if len(outputs.grids) == 3 else TINY_ANCHORS
     found = []
@@ -111,12 +127,14 @@ def test_every_prediction_decodes_as_the_formula_says(loss, neck):
         decoded(logits, place, loss)
         for logits, place in zip(outputs.logits[0].tolist(), every_place(outputs), strict=True)
     ]
-    torch.testing.assert_close(outputs.boxes()[0].detach(), torch.tensor(expected), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        outputs.coder.boxes(outputs.tensors)[0].detach(), torch.tensor(expected), rtol=1e-4, atol=1e-3
+    )
 
 
 def test_decoding_undoes_encoding():
     outputs, boxes = outputs_of("paper"), some_boxes(200)
-    places = Places(*(values[assign_one(boxes, outputs.grids)] for values in outputs.places))
+    places = Places(*(values[assign_one(boxes, outputs.grids)] for values in places_of(outputs.grids)))
     offsets = encode(boxes, places)
     assert ((offsets[:, :2] >= 0) & (offsets[:, :2] <= 1)).all()  # the cell is that of the centre
     logits = torch.cat((offsets[:, :2].clamp(1e-6, 1 - 1e-6).logit(), offsets[:, 2:]), 1)
@@ -157,7 +175,7 @@ def test_several_predictions_learn_an_object_by_default(neck):
     assert {*found} == expected
 
 
-def targets_of(outputs: YOLOv3Outputs) -> Tensor:
+def targets_of(outputs: Answers) -> Tensor:
     """Objects of one picture more than of the other; crowds and difficult ones among them are nothing to learn."""
     found = []
     for count in (7, 3):
@@ -190,7 +208,7 @@ def test_the_papers_loss_by_loops():
                 expected["objectness"] += entropy(numbers[4], 1)
             elif all(overlap(box, row[:4]) <= 0.5 for row in rows):
                 expected["objectness"] += entropy(numbers[4], 0)
-    found = outputs.losses(targets)
+    found = outputs.coder.losses(outputs.tensors, targets)
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value / 2, rel=1e-4), name  # a mean over two pictures
     assert found["loss"].item() == pytest.approx(sum(expected.values()) / 2, rel=1e-4)
@@ -214,7 +232,7 @@ def test_the_default_loss_by_loops():
             expected["classes"] += sum(entropy(score, label == rows[number][4]) for label, score in of_classes)
             count += 1
         expected["objectness"] += sum(entropy(row[4], truth) for row, truth in zip(logits, quality, strict=True))
-    found = outputs.losses(targets)
+    found = outputs.coder.losses(outputs.tensors, targets)
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value / count, rel=1e-3), name
     whole = sum(WEIGHTS[name] * value / count for name, value in expected.items())
@@ -232,7 +250,7 @@ def test_gradients_are_numbers_whatever_is_on_the_pictures(loss):
     for objects in cases:
         for spread in (1.0, 40.0):
             outputs = outputs_of(loss, spread=spread)
-            losses = outputs.losses(collate_objects(objects))
+            losses = outputs.coder.losses(outputs.tensors, collate_objects(objects))
             losses["loss"].backward()
             gradient = outputs.logits.grad
             assert gradient is not None
@@ -252,7 +270,7 @@ def test_detections_are_the_best_boxes_of_each_class():
     logits[0, right] = torch.tensor([-9, 0, 0, 0, 2, 3, -20, 1])  # of two classes, at its cell's left border
     logits[0, left] = torch.tensor([9, 0, 0, 0, 1.5, 3, -20, -20])  # the same box, from the other side: suppressed
     logits[0, small] = torch.tensor([0, 0, 0, 0, 1, -20, 1, -20])
-    found = replace(outputs, logits=logits).detections(limit=5)
+    found = outputs.coder.detections(outputs.tensors | {"logits": logits}, limit=5)
     assert found.shape == (2, 5, 6)
     rows = [(right, 0, 2, 3), (right, 2, 2, 1), (small, 1, 1, 1)]
     for row, (index, label, objectness, score) in zip(found[0], rows, strict=False):
@@ -276,21 +294,26 @@ def test_any_backbone_and_number_of_channels(backbone, neck, reductions):
     network = YOLOv3(backbone, 2, in_chans=4, neck=neck)
     assert network.backbone.reductions() == reductions
     outputs = network(torch.randn(2, 4, *SIZE))
-    outputs.losses(collate_objects([Objects.of([[3, 4, 40, 60]], [1]), None]))["loss"].backward()
+    network.coder.losses(outputs, collate_objects([Objects.of([[3, 4, 40, 60]], [1]), None]))["loss"].backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
-    assert outputs.detections(7).shape == (2, 7, 6)
+    assert network.coder.detections(outputs, 7).shape == (2, 7, 6)
 
 
 def test_anchors_go_from_small_to_large_and_grow_with_the_picture():
     anchors = [(40, 50), (3, 4), (8, 9), (80, 60), (20, 10), (1, 2)]
     with torch.device("meta"):
-        assert YOLOv3(SMALL, 2, neck="tiny").anchors.shape == (2, 3, 2)
+        assert torch.tensor(YOLOv3(SMALL, 2, neck="tiny").coder.anchors).shape == (2, 3, 2)
     network = YOLOv3(SMALL, 2, neck="tiny", anchors=anchors, anchor_size=64)
-    assert network.anchors.tolist() == [[[20, 10], [40, 50], [80, 60]], [[1, 2], [3, 4], [8, 9]]]
-    doubled = network(torch.zeros(1, 3, 128, 128)).grids[0].anchors
+    assert torch.tensor(network.coder.anchors).tolist() == [[[20, 10], [40, 50], [80, 60]], [[1, 2], [3, 4], [8, 9]]]
+    outputs = network(torch.zeros(1, 3, 128, 128))
+    doubled = network.coder.grids(outputs)[0].anchors
     assert doubled.tolist() == [[40, 20], [80, 100], [160, 120]]
-    network.anchor_size = None
-    assert network(torch.zeros(1, 3, 128, 128)).grids[0].anchors.tolist() == [[20, 10], [40, 50], [80, 60]]
+    network.coder.anchor_size = None
+    assert network.coder.grids(outputs)[0].anchors.tolist() == [
+        [20, 10],
+        [40, 50],
+        [80, 60],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -322,9 +345,9 @@ def test_it_learns_one_picture_by_heart(loss):
     for _ in range(60):
         optimizer.zero_grad()
         outputs = network(picture.expand(2, -1, -1, -1))
-        outputs.losses(targets)["loss"].backward()
+        network.coder.losses(outputs, targets)["loss"].backward()
         optimizer.step()
-    found = outputs.detections(10)[0].tolist()
+    found = network.coder.detections(outputs, 10)[0].tolist()
     for box, label in zip(boxes, labels, strict=True):
         best = next(row for row in found if row[5] == label)
         assert overlap(best[:4], box) > 0.8

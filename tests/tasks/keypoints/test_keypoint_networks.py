@@ -93,20 +93,20 @@ def test_a_correction_begins_with_none_and_is_jittered_in_training_only():
 def test_heat_maps_on_any_backbone(architecture: str, soft: bool):
     network = Heatmaps(architecture, 5, 3, soft)
     outputs = network(torch.randn(2, 3, 96, 64))
-    assert outputs.size == (96, 64)
-    assert outputs.maps.shape[:2] == (2, 5)
-    assert (96 / outputs.maps.shape[2], 64 / outputs.maps.shape[3]) == pytest.approx((4, 4), abs=0.5)
-    assert (outputs.points is not None) == soft
-    outputs.maps.square().sum().backward()
+    assert outputs["image_size"].tolist() == [96, 64]
+    assert outputs["maps"].shape[:2] == (2, 5)
+    assert (96 / outputs["maps"].shape[2], 64 / outputs["maps"].shape[3]) == pytest.approx((4, 4), abs=0.5)
+    assert ("points" in outputs) == soft
+    outputs["maps"].square().sum().backward()
     assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
 
 
 def test_a_cascade_gives_every_stage_and_begins_in_the_middle():
     network = Regression("resnet20_cifar", 4, 1, stages=3).eval()
     outputs = network(torch.randn(2, 1, 48, 48))
-    assert outputs.points.shape == (2, 3, 4, 2)
-    assert outputs.maps is None
-    assert (outputs.points - 0.5).abs().mean() < 0.2
+    assert outputs["points"].shape == (2, 3, 4, 2)
+    assert "maps" not in outputs
+    assert (outputs["points"] - 0.5).abs().mean() < 0.2
     network.train()
-    network(torch.randn(2, 1, 48, 48)).points.sum().backward()
+    network(torch.randn(2, 1, 48, 48))["points"].sum().backward()
     assert all(p.grad is not None for p in network.parameters())

@@ -16,7 +16,7 @@ from striate.data.targets import Points
 from striate.errors import DataError, UsageError
 from striate.inference.sources import Source
 from striate.results import Keypoints as Result
-from striate.tasks.keypoints.networks import PointOutputs, gaussians
+from striate.tasks.keypoints.networks import gaussians
 from striate.tasks.keypoints.task import HEADS, HEAT_SIGMA, Keypoints, jensen_shannon
 from striate.train.recipes import refuse_unsupported
 
@@ -40,7 +40,7 @@ def test_regression_learns_l1_of_known_points_over_all_stages():
     points = torch.rand(2, 2, 3, 2, requires_grad=True)
     targets = torch.rand(2, 3, 3) * 50
     targets[..., 2] = torch.tensor([[1.0, 0, 1], [1, 1, 0]])
-    loss = task.loss(PointOutputs(points, None, (40, 80)), targets)["loss"]
+    loss = task.loss({"points": points, "image_size": torch.tensor([40, 80])}, targets)["loss"]
     total = 0.0
     for b, k in ((0, 0), (0, 2), (1, 0), (1, 1)):
         for stage in range(2):
@@ -57,7 +57,7 @@ def test_heat_is_learnt_by_squared_error_and_points_outside_are_left_out():
     task = Keypoints(NAMES)
     maps = torch.randn(1, 3, 8, 8, requires_grad=True)
     targets = torch.tensor([[[16.0, 8, 1], [-5, 3, 1], [20, 20, 0]]])
-    loss = task.loss(PointOutputs(None, maps, (32, 32)), targets)["loss"]
+    loss = task.loss({"maps": maps, "image_size": torch.tensor([32, 32])}, targets)["loss"]
     heat = gaussians(torch.tensor([[[0.5, 0.25]]]), 8, 8, HEAT_SIGMA)[0, 0]
     assert float(loss.detach()) == pytest.approx(float((maps[0, 0] - heat).square().sum().detach()), rel=1e-5)
     loss.backward()
@@ -82,9 +82,10 @@ def test_a_perfect_soft_map_costs_nearly_nothing_and_nothing_known_costs_nothing
     maps = (gaussians(truth[..., :2] / 40, 10, 10, 1.0) + 1e-9).log()
     from striate.tasks.keypoints.networks import centres
 
-    perfect = task.loss(PointOutputs(centres(maps)[:, None], maps, (40, 40)), truth)
+    outputs = {"points": centres(maps)[:, None], "maps": maps, "image_size": torch.tensor([40, 40])}
+    perfect = task.loss(outputs, truth)
     assert float(perfect["loss"]) < 1e-2
-    nothing = task.loss(PointOutputs(centres(maps)[:, None], maps, (40, 40)), torch.zeros(1, 3, 3))
+    nothing = task.loss(outputs, torch.zeros(1, 3, 3))
     assert float(nothing["loss"]) == 0
 
 
@@ -104,11 +105,11 @@ def test_settled_points_lie_where_the_pictures_had_them(head: str, fit: str):
     )
     places = seen[..., :2] / torch.tensor([96.0, 64.0])
     maps = gaussians(places, 16, 24, 1.5)
-    outputs = PointOutputs(
-        None if head == "heatmap" else places[:, None],
-        {"soft": (maps + 1e-9).log(), "heatmap": maps, "regression": None}[head],
-        (64, 96),
-    )
+    outputs = {
+        "soft": {"points": places[:, None], "maps": (maps + 1e-9).log()},
+        "heatmap": {"maps": maps},
+        "regression": {"points": places[:, None]},
+    }[head] | {"image_size": torch.tensor([64, 96])}
     settled = torch.stack(task.postprocess(outputs, sizes, preprocess))
     assert settled.dtype == torch.float32
     assert torch.allclose(settled[..., :2], whole, atol=0.1)

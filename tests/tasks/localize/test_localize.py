@@ -6,9 +6,9 @@ import json
 
 import pytest
 import torch
+from torch import Tensor
 from torchvision.ops import box_iou
 
-from striate.backbones.backbone import WithAuxiliary
 from striate.config import Preprocess, Recipe
 from striate.data.geometry import preprocess_affine
 from striate.data.sample import Sample
@@ -17,7 +17,7 @@ from striate.errors import DataError, StriateError, UsageError
 from striate.inference.sources import Source
 from striate.results import Detections
 from striate.tasks.localize.metrics import LocalizeMetrics, overlaps
-from striate.tasks.localize.task import LOSSES, Localize, LocalizeOutputs
+from striate.tasks.localize.task import LOSSES, Localize
 from striate.train.recipes import refuse_unsupported
 
 NAMES = ("car", "cat", "dog")
@@ -47,9 +47,13 @@ def test_the_largest_plain_object_is_the_target():
     assert task.sample_weights(objects).tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3])
 
 
+def outputs_of(values: Tensor, height: int, width: int) -> dict[str, Tensor]:
+    return {"values": values, "image_size": torch.tensor([height, width])}
+
+
 def test_the_squared_loss_is_the_lectures():
     values = torch.randn(3, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    losses = Localize(NAMES, loss="squared").loss(LocalizeOutputs(values, (100, 200)), some_targets())
+    losses = Localize(NAMES, loss="squared").loss(outputs_of(values, 100, 200), some_targets())
     y = [[1, 0.15, 0.4, 0.2, 0.4, 0, 0, 1], [0] * 8, [1, 0.2, 0.2, 0.4, 0.4, 1, 0, 0]]
     expected = 0.0
     for said, true in zip(values.tolist(), y, strict=True):
@@ -63,7 +67,7 @@ def test_the_squared_loss_is_the_lectures():
 @pytest.mark.parametrize("kind", LOSSES)
 def test_box_and_class_are_not_taught_where_no_object_is(kind: str):
     values = torch.randn(3, 8, requires_grad=True)
-    losses = Localize(NAMES, loss=kind).loss(LocalizeOutputs(values, (100, 200)), some_targets(), 0.1)
+    losses = Localize(NAMES, loss=kind).loss(outputs_of(values, 100, 200), some_targets(), 0.1)
     losses["loss"].backward()
     assert values.grad is not None
     assert (values.grad[1, 1:] == 0).all()
@@ -77,7 +81,7 @@ def test_box_and_class_are_not_taught_where_no_object_is(kind: str):
 def test_a_batch_without_any_object_has_a_finite_loss_and_slope(kind: str):
     values = torch.randn(2, 8, requires_grad=True)
     task = Localize(NAMES, loss=kind)
-    loss = task.loss(LocalizeOutputs(values, (32, 32)), task.collate([None, None]))["loss"]
+    loss = task.loss(outputs_of(values, 32, 32), task.collate([None, None]))["loss"]
     loss.backward()
     assert loss.isfinite()
     assert values.grad is not None
@@ -88,11 +92,12 @@ def test_the_usual_loss_adds_known_parts_and_auxiliary_classifiers():
     task = Localize(NAMES)
     values = torch.zeros(1, 8)  # p a half, box the middle half of the picture, classes alike
     target = task.collate([Objects.of([[25, 25, 75, 75]], [1])])
-    losses = task.loss(LocalizeOutputs(values, (100, 100)), target)
+    losses = task.loss(outputs_of(values, 100, 100), target)
     assert float(losses["presence"]) == pytest.approx(torch.tensor(2.0).log().item())
     assert float(losses["class"]) == pytest.approx(torch.tensor(3.0).log().item())
     assert float(losses["box"]) == pytest.approx(0, abs=1e-6)
-    both = task.loss(LocalizeOutputs(WithAuxiliary(values, (values,), 0.3), (100, 100)), target)
+    beside = {"aux1": values, "aux_weight": torch.tensor(0.3, dtype=torch.float64)}
+    both = task.loss(outputs_of(values, 100, 100) | beside, target)
     assert float(both["loss"]) == pytest.approx(1.3 * float(losses["loss"]))
 
 
@@ -109,7 +114,7 @@ def test_what_is_said_perfectly_comes_back_to_the_picture(kind: str, fit: str):
         place = torch.tensor([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
         row[0] = row[5 + int(one.labels[0])] = 9.0 if kind == "likely" else 1.0
         row[1:5] = place.logit() if kind == "likely" else place
-    settled = torch.stack(task.postprocess(LocalizeOutputs(values, (64, 96)), sizes, preprocess))
+    settled = torch.stack(task.postprocess(outputs_of(values, 64, 96), sizes, preprocess))
     for row, one in zip(settled, objects, strict=True):
         assert row[:4].tolist() == pytest.approx(one.boxes[0].tolist(), abs=0.05)
     found = [task.to_result(row, Source(name, None)) for row, name in zip(settled, "ab", strict=True)]
@@ -201,12 +206,24 @@ def test_calibration_finds_the_bar_between_there_and_not_there():
     assert task.threshold == again.threshold
 
 
+def test_auxiliary_classifiers_come_along_in_training():
+    task = Localize(NAMES)
+    network = task.build("googlenet", 3, aux_logits=True)
+    outputs = network(torch.randn(2, 3, 96, 64))
+    assert [outputs[name].shape for name in ("values", "aux1", "aux2")] == [(2, 8)] * 3
+    losses = [
+        task.loss(outputs_of(outputs[name], 96, 64), some_targets()[:2])["loss"] for name in ("values", "aux1", "aux2")
+    ]
+    assert task.loss(outputs, some_targets()[:2])["loss"] == losses[0] + 0.3 * losses[1] + 0.3 * losses[2]
+    assert set(network.eval()(torch.randn(1, 3, 96, 64))) == {"values", "image_size"}
+
+
 @pytest.mark.parametrize("architecture", ["squeezenet1_1", "resnet20_cifar", "googlenet"])
 def test_any_network_of_the_zoo_localizes(architecture: str):
     task = Localize(NAMES)
     network = task.build(architecture, 3)
     outputs = network(torch.randn(2, 3, 96, 64))
-    assert outputs.size == (96, 64)
+    assert outputs["image_size"].tolist() == [96, 64]
     loss = task.loss(outputs, some_targets()[:2])["loss"]
     loss.backward()
     with torch.no_grad():

@@ -118,7 +118,7 @@ def trained(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
     from striate.lectures.detection.blood import average_precision, pictures
     from striate.tasks.detect.fast_rcnn import HARD
     from striate.tasks.detect.fast_rcnn import REGIONS as EACH
-    from striate.tasks.detect.roi import Judged, region_losses, sample_rois
+    from striate.tasks.detect.roi import region_losses, sample_rois
     from striate.tasks.detect.selective_search import propose
 
     names, learn = pictures(source, weights, "train", LEARN)
@@ -143,15 +143,15 @@ def trained(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
             if step % 40 == 0:
                 setting.say(f"Fast R-CNN: step {step} of {STEPS}, loss {float(losses['loss'].detach()):.2f}")
         with torch.inference_mode():
-            judged: list[Judged] = [detector(one.image) for one in judge]
-            detections = [one.detections()[0] for one in judged]
+            judged = [detector(one.image) for one in judge]
+            detections = [detector.coder.detections(one)[0] for one in judged]
         timed = against_crops(detector, judge, weights)
-        worst = against_loops(detector, judge[0], judged[0].regions[0])
+        worst = against_loops(detector, judge[0], judged[0]["regions"])
     return {
         **timed,
         "worst": worst,
-        "proposed": judged[0].regions[0].tolist(),
-        "scores": judged[0].scores.tolist(),
+        "proposed": judged[0]["regions"].tolist(),
+        "scores": judged[0]["scores"].tolist(),
         "found": [rows[(rows[:, 5] >= 0) & (rows[:, 4] >= SCORE)].tolist() for rows in detections],
         "ap": average_precision(names, detections, judge),
     }

@@ -14,7 +14,6 @@ from striate.tasks.section import BLUE, ORANGE, Figure, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
-    from torch import nn
 
 PYTHON = """\
 import time, torch
@@ -25,7 +24,7 @@ for detector in (FasterRCNN("resnet18", 20), YOLOv3("resnet18", 20)):
     with torch.inference_mode():
         detector.eval()(torch.rand(1, 3, 256, 256))  # once, to warm up
         start = time.perf_counter()
-        detector(torch.rand(1, 3, 256, 256)).detections()
+        detector.coder.detections(detector(torch.rand(1, 3, 256, 256)))
     print(f"{type(detector).__name__}: {1000 * (time.perf_counter() - start):.0f} ms")
 """
 
@@ -133,7 +132,7 @@ def measured(setting: Setting) -> dict[str, Any]:
         networks = detectors()
         for name, network in networks.items():
             if name != "R-CNN":  # seconds, to which the first time's milliseconds are nothing
-                network(pictures[0]).detections()
+                network.coder.detections(network(pictures[0]))
         for turn in range(3):
             for picture in pictures:
                 taken, proposed = timed(lambda at=picture: propose(at, "fast", LIMIT))
@@ -143,12 +142,12 @@ def measured(setting: Setting) -> dict[str, Any]:
                     if name == "R-CNN" and turn:
                         continue
                     setting.say(f"{name}: timing")
-                    taken, _ = timed(lambda at=picture, run=network: run(at).detections())
+                    taken, _ = timed(lambda at=picture, run=network: run.coder.detections(run(at)))
                     seconds.setdefault(name, []).append(taken)
     return {"seconds": seconds, "search": median(searches), "regions": sum(regions) / len(regions)}
 
 
-def detectors() -> dict[str, nn.Module]:
+def detectors() -> dict[str, Any]:
     from striate.tasks.detect.fast_rcnn import FastRCNN
     from striate.tasks.detect.faster_rcnn import FasterRCNN
     from striate.tasks.detect.rcnn import RCNN

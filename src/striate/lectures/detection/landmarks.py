@@ -27,8 +27,8 @@ from striate.tasks.keypoints.networks import Heatmaps, Regression
 for head in (Regression("squeezenet1_0", 68, stages=3), Heatmaps("squeezenet1_0", 68)):
     with torch.inference_mode():
         given = head.eval()(torch.rand(1, 3, 96, 96))
-    maps = "none" if given.maps is None else list(given.maps.shape)
-    print(type(head).__name__, "points:", list(given.points.shape), "maps:", maps)
+    maps = list(given["maps"].shape) if "maps" in given else "none"
+    print(type(head).__name__, "points:", list(given["points"].shape), "maps:", maps)
 """
 
 FACES = "facial-keypoints"

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 PYTHON = """\
 import torch
-from striate.tasks.localize.task import Localize, LocalizeOutputs
+from striate.tasks.localize.task import Localize
 
 task = Localize(["pedestrian", "car"])
 y = torch.zeros(1, 7, requires_grad=True)  # p, bx, by, bw, bh, c1, c2
 for name, label in (("nothing", -1), ("a car", 1)):
     target = torch.tensor([[[20.0, 40, 60, 80, label, 0, 1600]]])  # x1 y1 x2 y2
-    (slope,) = torch.autograd.grad(task.loss(LocalizeOutputs(y, (100, 100)), target)["loss"], y)
+    outputs = {"values": y, "image_size": torch.tensor([100, 100])}
+    (slope,) = torch.autograd.grad(task.loss(outputs, target)["loss"], y)
     print(name, [f"{value:.2f}" for value in slope[0].tolist()])
 """
 
@@ -54,14 +55,14 @@ def squares() -> Check:
     """The lecture's loss, a sum of squares, by hand and by the task."""
     import torch
 
-    from striate.tasks.localize.task import Localize, LocalizeOutputs
+    from striate.tasks.localize.task import Localize
 
     said, truth = (0.8, 0.5, 0.6, 0.3, 0.4, 0.1, 0.7, 0.2), (1, 0.5, 0.7, 0.3, 0.4, 0, 1, 0)
     task = Localize(("pedestrian", "car", "motorcycle"), loss="squared")
     there, nothing = torch.zeros(1, 1, 7), torch.zeros(1, 1, 7)
     there[0, 0] = torch.tensor([35.0, 50, 65, 90, 1, 0, 1200])  # b = (0.5, 0.7, 0.3, 0.4) of 100 × 100 pixels
     nothing[0, 0, 4] = -1
-    outputs = LocalizeOutputs(torch.tensor([said]), (100, 100))
+    outputs = {"values": torch.tensor([said]), "image_size": torch.tensor([100, 100])}
     ours = [float(task.loss(outputs, target)["loss"]) for target in (there, nothing)]
     by_hand = [sum((one - other) ** 2 for one, other in zip(said, truth, strict=True)), 0.8**2]
     printed, found = (f"car: {one:.2f}; nothing: {other:.2f}" for one, other in (by_hand, ours))
@@ -78,16 +79,15 @@ def silent() -> Check:
     """The gradient of either loss where no object is: all but p's must be exactly zero."""
     import torch
 
-    from striate.tasks.localize.task import LOSSES, Localize, LocalizeOutputs
+    from striate.tasks.localize.task import LOSSES, Localize
 
     nothing = torch.zeros(16, 1, 7)
     nothing[..., 4] = -1
     largest, least = 0.0, float("inf")
     for loss in LOSSES:
         values = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
-        total = Localize(("pedestrian", "car", "motorcycle"), loss=loss).loss(
-            LocalizeOutputs(values, (100, 100)), nothing
-        )["loss"]
+        outputs = {"values": values, "image_size": torch.tensor([100, 100])}
+        total = Localize(("pedestrian", "car", "motorcycle"), loss=loss).loss(outputs, nothing)["loss"]
         (slope,) = torch.autograd.grad(total, values)
         largest = max(largest, float(slope[:, 1:].abs().max()))
         least = min(least, float(slope[:, 0].abs().min()))

@@ -32,7 +32,7 @@ passes = []
 detector.backbone.register_forward_hook(lambda layer, given, result: passes.append(len(result)))
 with torch.inference_mode():
     judged = detector(photo)
-print(len(judged.regions[0]), "regions,", sum(passes), "passes of the network")
+print(len(judged["regions"]), "regions,", sum(passes), "passes of the network")
 """
 
 CROP = 96  # pixels; 227 in the paper
@@ -115,8 +115,8 @@ def trained(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
             searched = time.perf_counter() - start
             judged = [detector(one.image) for one in judge]
             seconds = time.perf_counter() - start
-            detections = [one.detections()[0] for one in judged]
-    scores = judged[0].scores
+            detections = [detector.coder.detections(one)[0] for one in judged]
+    scores = judged[0]["scores"]
     best = scores[:, 1:].amax(1)
     return {
         "passes": sum(passes),

@@ -27,7 +27,7 @@ import torch
 from striate.tasks.detect.yolov1 import YOLOv1, decode, encode
 
 given = YOLOv1("darknet_tiny", 20, grid=7, boxes=2).eval()(torch.rand(1, 3, 224, 224))
-print(given.predictions.numel() + given.classes.numel(), "numbers = 7·7·(2·5 + 20)")
+print(given["predictions"].numel() + given["classes"].numel(), "numbers = 7·7·(2·5 + 20)")
 box = torch.tensor([[0.30, 0.40, 0.50, 0.80]])  # x1 y1 x2 y2, shares of the picture
 cells, numbers = encode(box, 7, 7)
 print("cell (column, row)", cells[0].tolist(), "x y √w √h", numbers[0].tolist())
@@ -69,7 +69,7 @@ def counted() -> Check:
 
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         given = YOLOv1("darknet_tiny", 20, grid=7, boxes=2).eval()(torch.zeros(1, 3, 224, 224))
-    count = given.predictions.numel() + given.classes.numel()
+    count = given["predictions"].numel() + given["classes"].numel()
     return Check("numbers for S = 7, B = 2, C = 20", "7·7·30 = 1,470", f"{count:,}", count == 1470)
 
 
@@ -142,7 +142,7 @@ def trained(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
     from torch.nn import functional as F
 
     from striate.lectures.detection.blood import average_precision, give_weights, pictures
-    from striate.tasks.detect.yolov1 import YOLOv1, YOLOv1Outputs
+    from striate.tasks.detect.yolov1 import YOLOv1
 
     names, learn = pictures(source, weights, "train", LEARN)
     _, judge = pictures(source, weights, "test", JUDGE)
@@ -158,10 +158,8 @@ def trained(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
             ).clone()
         scale = maps[: len(learn)].std()
 
-        def answers(features: Tensor) -> YOLOv1Outputs:
-            given = network.head(features / scale).permute(0, 2, 3, 1)
-            predictions, classes = given.split([BOXES * 5, len(names)], dim=-1)
-            return YOLOv1Outputs(predictions.unflatten(-1, (BOXES, 5)), classes, SIZE, network.overlap)
+        def answers(features: Tensor) -> dict[str, Tensor]:
+            return network.answers(network.head(features / scale), torch.tensor(SIZE))
 
         optimizer = torch.optim.AdamW(network.head.parameters(), 1e-3, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=STEPS)
@@ -171,7 +169,7 @@ def trained(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
         targets = torch.stack([padded(one.target, most) for one in learn])
         for step in range(STEPS):
             chosen = torch.randint(0, len(learn), (BATCH,))
-            loss = answers(maps[chosen]).losses(targets[chosen])["loss"]
+            loss = network.coder.losses(answers(maps[chosen]), targets[chosen])["loss"]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -181,7 +179,7 @@ def trained(source: Path, weights: Path, setting: Setting) -> dict[str, Any]:
                 setting.say(f"YOLO: step {step} of {STEPS}, loss {losses[-1]:.2f}")
         network.head.eval()
         with torch.inference_mode():
-            detections = answers(maps[len(learn) :]).detections()
+            detections = network.coder.detections(answers(maps[len(learn) :]))
     kept = [rows[(rows[:, 5] >= 0) & (rows[:, 4] >= SCORE)].tolist() for rows in detections]
     return {"ap": average_precision(names, list(detections), judge), "found": kept, "losses": losses}
 

@@ -31,7 +31,7 @@ def load_darknet_weights(network: nn.Module, path: Path) -> int:
         DataError: the file cannot be read, is too short or too long for the network, or holds what is no number.
         UsageError: the network codes boxes otherwise than darknet.
     """
-    if isinstance(network, YOLOv3) and network.loss != "paper":
+    if isinstance(network, YOLOv3) and network.coder.loss != "paper":
         raise UsageError('darknet\'s weights code boxes as the paper does: build the network with loss="paper"')
     seen, numbers = _read(path)
     layers = _tensors_in_order(network)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align, roi_pool
 
 from striate.backbones.backbone import checked
-from striate.tasks.detect.outputs import Learnt
-from striate.tasks.detect.roi import Judged, region_losses, sample_rois, stage_of
+from striate.tasks.detect.roi import RegionCoder, judged, region_losses, sample_rois, stage_of
 from striate.tasks.detect.selective_search import MODES, propose
+from striate.tasks.outputs import image_size
 
 POOLED = 7  # cells a side of a region's features, section 2.1
 REGIONS = 64  # a picture: 128 from 2 pictures, section 2.3
@@ -21,7 +21,7 @@ HARD = (0.1, 0.5)  # IoU of the background that is learnt, section 2.3
 
 
 class FastRCNN(nn.Module):
-    """Forward: images float [B, C, H, W] → `Judged`; in training with targets [B, M, 7] → `Learnt`.
+    """Forward: images float [B, C, H, W] → see `RegionCoder`; in training with targets [B, M, 7] → losses.
 
     Args:
         pool: `pool`, the paper's RoI max pooling, or `align` (Mask R-CNN), which does not round.
@@ -56,6 +56,7 @@ class FastRCNN(nn.Module):
         checked("pool", pool, ("pool", "align"))
         checked("search", search, tuple(MODES))
         self.pool, self.regions, self.search, self.proposals = pool, regions, search, proposals
+        self.coder = RegionCoder()
         self.backbone = stage_of(backbone, in_chans, stride, **arguments)
         self.reduction = self.backbone.reductions()[0]
         self.hidden = nn.Sequential(
@@ -71,18 +72,18 @@ class FastRCNN(nn.Module):
             nn.init.normal_(layer.weight, std=spread)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, images: Tensor, targets: Tensor | None = None) -> Learnt | Judged:
+    def forward(self, images: Tensor, targets: Tensor | None = None) -> dict[str, Tensor]:
         proposed = propose(images, self.search, self.proposals)
         features = self.backbone(images)[0]  # [B, channels, H / stride, W / stride]
         if targets is None:
             logits, codes = self.head(features, proposed)
-            return Judged(logits.float().softmax(1), codes.float(), proposed, (images.shape[2], images.shape[3]))
+            return judged(logits.float().softmax(1), codes.float(), proposed, image_size(images))
         drawn = [
             sample_rois(boxes, target, self.regions, background=HARD)
             for boxes, target in zip(proposed, targets, strict=True)
         ]
         logits, codes = self.head(features, [one.boxes for one in drawn])
-        return Learnt(region_losses(logits.float(), codes.float(), drawn))
+        return region_losses(logits.float(), codes.float(), drawn)
 
     def head(self, features: Tensor, regions: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits [R, 1 + C] and codes [R, 4 (1 + C)] of all regions of all pictures."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
 
 import torch
@@ -23,9 +22,10 @@ from striate.tasks.detect.assignment import BETWEEN, match_anchors
 from striate.tasks.detect.boxes import clip_boxes_to_image, decode_boxes, encode_boxes
 from striate.tasks.detect.fpn import PyramidBackbone, reductions_of
 from striate.tasks.detect.nms import nms
-from striate.tasks.detect.outputs import LIMIT, Learnt, log_odds, padded, stack_detections
+from striate.tasks.detect.outputs import LIMIT, SamplingCoder, answer, log_odds, padded, stack_detections
 from striate.tasks.detect.roi_align import pooled
 from striate.tasks.detect.rpn import BETA, Proposals, RegionProposalNetwork, Truth, balanced, rows
+from striate.tasks.outputs import image_size
 
 BINS = 7
 RENAMED = (  # names before torchvision 0.13, and since
@@ -69,47 +69,37 @@ class RoIHeads(nn.Module):
         return self.box_predictor(self.box_head(pooled(levels, strides, rois, BINS)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Regions:
-    """What Faster R-CNN gives in judging, of R proposals of B pictures.
+class FasterRCNNCoder(SamplingCoder):
+    """Outputs in judging, of R proposals of B pictures, in the pictures' order: `regions` [R, 4], `logits`
+    [R, 1 + classes], `offsets` [R, 1 + classes, 4]; `counts` int64 [B], proposals of each; `image_size` int64 [2].
 
-    Attributes:
-        rois: [R, 5]: picture, x1, y1, x2, y2.
-        logits: [R, 1 + classes].
-        offsets: [R, 1 + classes, 4].
-        batch: B.
-        size: (height, width) of the pictures.
+    Args:
         least_score, overlap: see `FasterRCNN`.
     """
 
-    rois: Tensor
-    logits: Tensor
-    offsets: Tensor
-    batch: int
-    size: tuple[int, int]
-    least_score: float
-    overlap: float
+    def __init__(self, least_score: float, overlap: float) -> None:
+        self.least_score, self.overlap = least_score, overlap
 
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
-        return {}
+    def class_scores(self, outputs: dict[str, Tensor]) -> Tensor:
+        logits, counts = answer(outputs, "logits", "counts")
+        return padded(log_odds(logits.log_softmax(1)[:, 1:]).split(counts.tolist()), -inf)
 
-    def evidence(self) -> Tensor:
-        odds = log_odds(self.logits.log_softmax(1)[:, 1:])  # [R, classes]
-        return padded([odds[self.rois[:, 0] == index] for index in range(self.batch)], -inf)
-
-    def sites(self) -> Tensor:
-        return padded([self.rois[self.rois[:, 0] == index, 1:] for index in range(self.batch)], 0)
+    def candidate_boxes(self, outputs: dict[str, Tensor]) -> Tensor:
+        regions, counts = answer(outputs, "regions", "counts")
+        return padded(regions.split(counts.tolist()), 0)
 
     @torch.no_grad()
-    def detections(self, limit: int = LIMIT) -> Tensor:
+    def detections(self, outputs: dict[str, Tensor], limit: int = LIMIT) -> Tensor:
         """[B, limit, 6]; every class of every region is a candidate, and suppresses within its class."""
-        scores = self.logits.softmax(1)[:, 1:]
+        regions, logits, offsets, counts, size = answer(outputs, "regions", "logits", "offsets", "counts", "image_size")
+        height, width = size.tolist()
+        scores = logits.softmax(1)[:, 1:]
         region, label = torch.where(scores > self.least_score)
-        boxes = decode_boxes(self.offsets[region, label + 1], self.rois[region, 1:])
-        boxes, scores, picture = clip_boxes_to_image(boxes, self.size), scores[region, label], self.rois[region, 0]
+        boxes = clip_boxes_to_image(decode_boxes(offsets[region, label + 1], regions[region]), (height, width))
+        scores, picture = scores[region, label], torch.repeat_interleave(counts.to(region.device))[region]
         whole = ((boxes[:, 2:] - boxes[:, :2]) >= 0.01).all(1)
         found = []
-        for index in range(self.batch):
+        for index in range(len(counts)):
             row = torch.where(whole & (picture == index))[0]
             row = row[nms(boxes[row], scores[row], label[row], self.overlap, limit)]
             found.append((boxes[row], scores[row], label[row]))
@@ -117,7 +107,7 @@ class Regions:
 
 
 class FasterRCNN(nn.Module):
-    """Pictures [B, in_chans, H, W], and in training targets [B, M, 7], to `Learnt` or `Regions`.
+    """Pictures [B, in_chans, H, W], and in training targets [B, M, 7], to losses or what `FasterRCNNCoder` reads.
 
     Args:
         channels: of every level of the pyramid.
@@ -172,9 +162,10 @@ class FasterRCNN(nn.Module):
             )
         self.rpn = RegionProposalNetwork(channels, sizes, batch=rpn_batch, before=before, after=after)
         self.roi_heads = RoIHeads(channels, representation, num_classes)
-        self.roi_batch, self.least_score, self.overlap = roi_batch, least_score, overlap
+        self.roi_batch = roi_batch
+        self.coder = FasterRCNNCoder(least_score, overlap)
 
-    def forward(self, images: Tensor, targets: Tensor | None = None) -> Learnt | Regions:
+    def forward(self, images: Tensor, targets: Tensor | None = None) -> dict[str, Tensor]:
         """With targets in training mode the losses; without, or in eval mode, what detections are made of."""
         size = (images.shape[-2], images.shape[-1])
         levels = self.backbone(images)
@@ -185,13 +176,14 @@ class FasterRCNN(nn.Module):
         if truth is None:
             rois = as_rois(proposals.boxes, proposals.there)
             logits, offsets = self.roi_heads(*pooling, rois)
-            return Regions(rois, logits, offsets, len(images), size, self.least_score, self.overlap)
+            found = {"regions": rois[:, 1:], "logits": logits, "offsets": offsets}
+            return found | {"counts": proposals.there.sum(1), "image_size": image_size(images)}
         with torch.no_grad():
             rois, label, wanted = sample_proposals(proposals, truth, self.roi_batch)
         logits, offsets = self.roi_heads(*pooling, rois)
         losses |= region_losses(logits, offsets, label, wanted)
         losses["loss"] = torch.stack(list(losses.values())).sum()
-        return Learnt(losses)
+        return losses
 
 
 def truth_of(targets: Tensor) -> Truth:

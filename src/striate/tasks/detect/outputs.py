@@ -1,4 +1,4 @@
-"""What every detector's forward gives, and how targets and detections look as tensors.
+"""What a detector's outputs mean, and how targets and detections look as tensors.
 
 Targets: float [B, M, 7], one row an object: x1, y1, x2, y2 (pixels of the picture the network sees), class, kind
 (`striate.data.sample`: PLAIN, CROWD, DIFFICULT), area in px² of the picture as it was read. Rows that only fill up have
@@ -10,9 +10,8 @@ fill up are all 0 but for class -1, and stand at the end.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,21 +23,26 @@ LIMIT = 100  # detections kept of a picture, as COCO counts them
 LEAST_SCORE = 0.01  # below this a detection is not worth keeping
 
 
-class Outputs(Protocol):
-    """What a detector gives for pictures [B, C, H, W].
+class DetectionCoder(ABC):
+    """What a detector's outputs mean: their losses, and the detections in them.
+
+    Outputs are plain tensors by name, whatever engine made them, of pictures [B, C, H, W]. A coder learns nothing and
+    holds no tensors: only what is fixed when the network is built (anchors, thresholds). `image_size` in the outputs is
+    int64 [2], height and width of the pictures.
 
     A two-stage network in training takes the targets too: `network(images, targets)`; it has `takes_targets = True`.
     """
 
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
+    @abstractmethod
+    def losses(self, outputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
         """Scalars by name; `loss` is their weighted sum. Empty where judging makes no loss (two-stage networks)."""
-        ...
 
-    def detections(self, limit: int = LIMIT) -> Tensor:
+    @abstractmethod
+    def detections(self, outputs: dict[str, Tensor], limit: int = LIMIT) -> Tensor:
         """float32 [B, limit, 6] after non-maximum suppression, in pixels of the pictures the network saw."""
-        ...
 
-    def evidence(self) -> Tensor:
+    @abstractmethod
+    def class_scores(self, outputs: dict[str, Tensor]) -> Tensor:
         """[B, N, C]: how much each of N candidates speaks for each class, before any suppression; differentiable.
 
         It rises with the score of the detection that the candidate would be. Where scores are probabilities it is the
@@ -47,31 +51,29 @@ class Outputs(Protocol):
         Raises:
             UsageError: the detector does not look at the whole picture at once.
         """
-        ...
 
-    def sites(self) -> Tensor:
-        """[B, N, 4]: the cell, anchor or region that each candidate of `evidence` answers for, x1 y1 x2 y2 in pixels of
-        the pictures the network saw; 0 where there is none."""
-        ...
+    @abstractmethod
+    def candidate_boxes(self, outputs: dict[str, Tensor]) -> Tensor:
+        """[B, N, 4]: the cell, anchor or region that each candidate of `class_scores` answers for, x1 y1 x2 y2 in
+        pixels of the pictures the network saw; 0 where there is none."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Learnt:
-    """What a network that takes the targets gives in training: its losses, which need the samples it drew."""
+class SamplingCoder(DetectionCoder):
+    """Of a network that takes the targets: in training its outputs are its losses, which need the samples it drew."""
 
-    found: dict[str, Tensor]
+    def losses(self, outputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
+        return outputs if "loss" in outputs else {}
 
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
-        return self.found
 
-    def detections(self, limit: int = LIMIT) -> Tensor:
+def answer(outputs: dict[str, Tensor], *names: str) -> list[Tensor]:
+    """Those of a detector's outputs.
+
+    Raises:
+        RuntimeError: the network was training, and gave losses.
+    """
+    if "loss" in outputs:
         raise RuntimeError("in training this detector gives losses only: call eval() first, and pass images alone")
-
-    def evidence(self) -> Tensor:
-        return self.detections()
-
-    def sites(self) -> Tensor:
-        return self.detections()
+    return [outputs[name] for name in names]
 
 
 def log_odds(logarithm: Tensor) -> Tensor:

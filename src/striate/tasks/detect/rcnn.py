@@ -15,9 +15,10 @@ from torchvision.ops import box_iou, roi_align
 
 from striate.backbones import Backbone, create_model
 from striate.backbones.backbone import checked
-from striate.tasks.detect.outputs import Learnt, learnable
-from striate.tasks.detect.roi import Judged, Regions, region_losses, sample_rois
+from striate.tasks.detect.outputs import learnable
+from striate.tasks.detect.roi import RegionCoder, Regions, judged, region_losses, sample_rois
 from striate.tasks.detect.selective_search import MODES, propose
+from striate.tasks.outputs import image_size
 
 CROPS = 128  # learnt in a step, section 2.3
 CONTEXT = 16 / 227  # of the warped crop that shows what is around the box, at each side (appendix A)
@@ -29,7 +30,7 @@ CHUNK = 128  # crops judged at once
 
 
 class RCNN(nn.Module):
-    """Forward: images float [B, C, H, W] → `Judged`; in training with targets [B, M, 7] → `Learnt`.
+    """Forward: images float [B, C, H, W] → see `RegionCoder`; in training with targets [B, M, 7] → losses.
 
     Args:
         classifier: `softmax`, or `svm`: the network learns by softmax all the same, and linear support vector machines,
@@ -69,6 +70,7 @@ class RCNN(nn.Module):
         checked("search", search, tuple(MODES))
         self.crop, self.context, self.crops = crop, context, crops
         self.search, self.proposals = search, proposals
+        self.coder = RegionCoder(alone=True)
         network = create_model(backbone, in_chans=in_chans, num_classes=0, image_size=(crop, crop), **arguments)
         assert isinstance(network, Backbone)
         self.backbone = network
@@ -78,29 +80,27 @@ class RCNN(nn.Module):
         nn.init.normal_(self.boxes.weight, std=0.001)
         nn.init.zeros_(self.boxes.bias)
 
-    def forward(self, images: Tensor, targets: Tensor | None = None) -> Learnt | Judged:
+    def forward(self, images: Tensor, targets: Tensor | None = None) -> dict[str, Tensor]:
         proposed = propose(images, self.search, self.proposals)
         if targets is not None:
             return self.learn(images, proposed, targets)
         warped = torch.cat([boxes.new_full((len(boxes), 1), index) for index, boxes in enumerate(proposed)])
         rows = torch.cat((warped, torch.cat(proposed)), 1)  # [R, 5]: the picture's index and the box
-        size = (images.shape[2], images.shape[3])
         if len(rows) == 0:
             empty = images.new_zeros(0, self.classes.out_features)
-            return Judged(empty, images.new_zeros(0, self.boxes.out_features), proposed, size, alone=True)
-        found = [self.judged(self.backbone(self.warp(images, part))) for part in rows.split(CHUNK)]
-        return Judged(
-            torch.cat([one for one, _ in found]), torch.cat([one for _, one in found]), proposed, size, alone=True
-        )
+            return judged(empty, images.new_zeros(0, self.boxes.out_features), proposed, image_size(images))
+        found = [self.scored(self.backbone(self.warp(images, part))) for part in rows.split(CHUNK)]
+        scores, codes = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return judged(scores, codes, proposed, image_size(images))
 
-    def judged(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def scored(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [R, 1 + C] and codes [R, 4 (1 + C)]."""
         if self.machines is None:
             return self.classes(features).float().softmax(1), self.boxes(features).float()
         scores = (SHARPNESS * self.machines(features).float()).sigmoid()
         return functional.pad(scores, (1, 0)), self.boxes(features).float()
 
-    def learn(self, images: Tensor, proposed: list[Tensor], targets: Tensor) -> Learnt:
+    def learn(self, images: Tensor, proposed: list[Tensor], targets: Tensor) -> dict[str, Tensor]:
         """Losses of regions drawn from every picture."""
         each = max(self.crops // len(images), 1)
         drawn = [sample_rois(boxes, target, each) for boxes, target in zip(proposed, targets, strict=True)]
@@ -108,14 +108,14 @@ class RCNN(nn.Module):
         rows = torch.cat((index, torch.cat([one.boxes for one in drawn])), 1)
         if len(rows) < 2:  # normalisation over a batch wants two
             nothing = sum(parameter.sum() * 0 for parameter in self.parameters())
-            return Learnt({"loss": torch.as_tensor(nothing)})
+            return {"loss": torch.as_tensor(nothing)}
         features = self.backbone(self.warp(images, rows))
         losses = region_losses(self.classes(features).float(), self.boxes(features).float(), drawn)
         if self.machines is not None:
             margins = self.machines(features.detach()).float()
             losses["svm"] = hinge(margins, drawn, targets)
             losses["loss"] = losses["loss"] + losses["svm"]
-        return Learnt(losses)
+        return losses
 
     def warp(self, images: Tensor, rows: Tensor) -> Tensor:
         """Crops [R, C, crop, crop] of regions [R, 5] with what is around them; 0, the mean, beyond the picture.

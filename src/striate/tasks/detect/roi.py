@@ -21,7 +21,7 @@ from striate.backbones import Backbone, FeatureList, create_model
 from striate.data.targets import PLAIN
 from striate.errors import UsageError
 from striate.tasks.detect.boxes import decode_boxes, encode_boxes
-from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, padded, stack_detections
+from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, SamplingCoder, answer, learnable, padded, stack_detections
 
 FOREGROUND = 0.25  # of the regions learnt, at most (Fast R-CNN, section 2.3)
 OVERLAP = 0.5  # IoU from which a region is its object's
@@ -39,37 +39,44 @@ class Regions:
     objects: Tensor
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Judged:
-    """Outputs in evaluation: of all regions of the batch, scores [R, 1 + C] in 0..1 and codes [R, 4 (1 + C)];
-    `regions` are the [r, 4] of each picture; `size` is (height, width) of the pictures; `alone`: the network saw each
-    region by itself."""
+class RegionCoder(SamplingCoder):
+    """Outputs in judging, of R regions of B pictures, in the pictures' order: `regions` [R, 4], `scores` [R, 1 + C] in
+    0..1, `codes` [R, 4 (1 + C)]; `counts` int64 [B], regions of each; `image_size` int64 [2].
 
-    scores: Tensor
-    codes: Tensor
-    regions: Sequence[Tensor]
-    size: tuple[int, int]
-    alone: bool = False
+    Args:
+        alone: the network sees each region by itself.
+    """
 
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
-        return {}
+    def __init__(self, alone: bool = False) -> None:
+        self.alone = alone
 
-    def evidence(self) -> Tensor:
+    def class_scores(self, outputs: dict[str, Tensor]) -> Tensor:
         if self.alone:
             raise UsageError(
                 "this detector looks at each region by itself, so no map of the whole picture explains it: "
                 "take fast_rcnn, faster_rcnn, fcos or a yolo"
             )
-        scores = self.scores[:, 1:]
-        others = self.scores @ (1 - torch.eye(self.scores.shape[1]).to(self.scores))[:, 1:]  # not 1 - score: precise
+        every, counts = answer(outputs, "scores", "counts")
+        scores = every[:, 1:]
+        others = every @ (1 - torch.eye(every.shape[1]).to(every))[:, 1:]  # not 1 - score: precise
         odds = scores.clamp(min=1e-30).log() - others.clamp(min=1e-30).log()
-        return padded(odds.split([len(one) for one in self.regions]), -inf)
+        return padded(odds.split(counts.tolist()), -inf)
 
-    def sites(self) -> Tensor:
-        return padded(self.regions, 0)
+    def candidate_boxes(self, outputs: dict[str, Tensor]) -> Tensor:
+        regions, counts = answer(outputs, "regions", "counts")
+        return padded(regions.split(counts.tolist()), 0)
 
-    def detections(self, limit: int = LIMIT) -> Tensor:
-        return stack_detections(*judge(self.scores, self.codes, self.regions, self.size, limit), limit)
+    def detections(self, outputs: dict[str, Tensor], limit: int = LIMIT) -> Tensor:
+        scores, codes, regions, counts, size = answer(outputs, "scores", "codes", "regions", "counts", "image_size")
+        height, width = size.tolist()
+        return stack_detections(*judge(scores, codes, regions.split(counts.tolist()), (height, width), limit), limit)
+
+
+def judged(scores: Tensor, codes: Tensor, regions: Sequence[Tensor], size: Tensor) -> dict[str, Tensor]:
+    """Outputs as `RegionCoder` reads them; `regions` are the [r, 4] of each picture."""
+    counts = torch.tensor([len(one) for one in regions])
+    every = torch.cat(list(regions))
+    return {"regions": every, "scores": scores, "codes": codes, "counts": counts, "image_size": size}
 
 
 def sample_rois(

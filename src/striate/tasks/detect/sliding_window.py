@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,44 +22,41 @@ from striate.data.targets import PLAIN
 from striate.errors import UsageError
 from striate.tasks.detect.boxes import box_area, box_convert, iou
 from striate.tasks.detect.nms import weighted_nms
-from striate.tasks.detect.outputs import LIMIT, Learnt, stack_detections
+from striate.tasks.detect.outputs import LIMIT, SamplingCoder, answer, stack_detections
 from striate.tasks.detect.sliding import fully_convolutional, score_crops, window_of
 
 CROP_STRIDE = 8  # windows a window's side, where crops must be cut out one by one
 TRIES = 8  # random windows drawn for each that is wanted: many touch an object
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Windows:
-    """What judging gives: of each picture the windows that scored enough.
+class SlidingWindowCoder(SamplingCoder):
+    """Outputs in judging, of R windows that scored enough in B pictures, in the pictures' order, before suppression:
+    `boxes` [R, 4], `scores` [R], `labels` int64 [R]; `counts` int64 [B], windows of each.
 
-    Attributes:
-        found: boxes [n, 4], scores [n] and labels [n] of each picture, before suppression.
+    Args:
         overlap: above this IoU the worse of two boxes goes, and has a say in where the better one lies.
     """
 
-    found: list[tuple[Tensor, Tensor, Tensor]]
-    overlap: float
+    def __init__(self, overlap: float) -> None:
+        self.overlap = overlap
 
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
-        return {}
-
-    def evidence(self) -> Tensor:
+    def class_scores(self, outputs: dict[str, Tensor]) -> Tensor:
         raise UsageError("this detector slides a classifier over pictures: train that one on crops, and explain it")
 
-    def sites(self) -> Tensor:
-        return self.evidence()
+    def candidate_boxes(self, outputs: dict[str, Tensor]) -> Tensor:
+        return self.class_scores(outputs)
 
-    def detections(self, limit: int = LIMIT) -> Tensor:
+    def detections(self, outputs: dict[str, Tensor], limit: int = LIMIT) -> Tensor:
+        *found, counts = answer(outputs, "boxes", "scores", "labels", "counts")
         kept: list[tuple[Tensor, Tensor, Tensor]] = []
-        for boxes, scores, labels in self.found:
+        for boxes, scores, labels in zip(*(values.split(counts.tolist()) for values in found), strict=True):
             rows, moved = weighted_nms(boxes, scores, labels, self.overlap, limit)
             kept.append((moved, scores[rows], labels[rows]))
         return stack_detections(*zip(*kept, strict=True), limit)  # type: ignore[arg-type]
 
 
 class SlidingWindow(nn.Module):
-    """Pictures [B, in_chans, H, W], and in training targets [B, M, 7], to `Learnt` or `Windows`.
+    """Pictures [B, in_chans, H, W], and in training targets [B, M, 7], to losses or what `SlidingWindowCoder` reads.
 
     Args:
         backbone: any classifier; one that cannot be made fully convolutional is run crop by crop.
@@ -104,7 +100,8 @@ class SlidingWindow(nn.Module):
         self.classifier = classifier
         self.num_classes, self.window, self.margin = num_classes, window, margin
         self.smallest, self.step, self.crops = smallest, step, crops
-        self.least_score, self.overlap = least_score, overlap
+        self.least_score = least_score
+        self.coder = SlidingWindowCoder(overlap)
         try:
             fully_convolutional(self.classifier, window)
             self.by_crops = False
@@ -113,10 +110,13 @@ class SlidingWindow(nn.Module):
         # of each class, sums over objects seen: width and height over the longer side, and their number
         self.register_buffer("proportions", torch.zeros(num_classes, 3))
 
-    def forward(self, images: Tensor, targets: Tensor | None = None) -> Learnt | Windows:
+    def forward(self, images: Tensor, targets: Tensor | None = None) -> dict[str, Tensor]:
         """With targets in training mode the losses; without, or in eval mode, the windows that score enough."""
         if targets is None or not self.training:
-            return Windows([self._search(image[None]) for image in images], self.overlap)
+            found = [self._search(image[None]) for image in images]
+            boxes, scores, label = (torch.cat(parts) for parts in zip(*found, strict=True))
+            counts = torch.tensor([len(one) for one, _, _ in found])
+            return {"boxes": boxes, "scores": scores, "labels": label, "counts": counts}
         rois, labels = [], []
         for number, target in enumerate(targets):
             windows, label = sample_windows(
@@ -129,8 +129,8 @@ class SlidingWindow(nn.Module):
         seen = roi_align(images, torch.cat(rois).to(images.dtype), self.window, aligned=True)
         logits = self.classifier(seen)
         if isinstance(logits, WithAuxiliary):
-            return Learnt({"loss": logits.total(lambda one: F.cross_entropy(one.float(), wanted))})
-        return Learnt({"loss": F.cross_entropy(logits.float(), wanted)})
+            return {"loss": logits.total(lambda one: F.cross_entropy(one.float(), wanted))}
+        return {"loss": F.cross_entropy(logits.float(), wanted)}
 
     def _learn_proportions(self, targets: Tensor) -> None:
         rows = targets[(targets[..., 4] >= 0) & (targets[..., 5] == PLAIN)]

@@ -21,10 +21,11 @@ from striate.results import Detections, Result
 from striate.tasks.detect.boxes import iou
 from striate.tasks.detect.data_fits import clusters, grid_of, ladder_of_anchors, levels_of
 from striate.tasks.detect.metrics import DetectionMetrics
-from striate.tasks.detect.outputs import Outputs, collate_objects
+from striate.tasks.detect.outputs import DetectionCoder, collate_objects
 from striate.tasks.detect.sections import sections
 from striate.tasks.detect.stitching import stitch_detections
 from striate.tasks.explainable import Explainable
+from striate.tasks.outputs import Coded
 from striate.tasks.task import THRESHOLD, TILES, Task, refuse_threshold
 
 FEW_EPOCHS = 40  # up to here light augmentation: what is seen seldom is not yet known by heart
@@ -76,8 +77,9 @@ DETECTORS: dict[str, Detector] = {
 DEFAULT = "fcos"
 
 
-class Detect(Explainable, Task):
-    """Targets: float [B, M, 7]; outputs: what `striate.tasks.detect.outputs` says.
+class Detect(Explainable, Coded, Task):
+    """Targets: float [B, M, 7]; outputs: tensors by name, which the network's coder reads
+    (`striate.tasks.detect.outputs`).
 
     Args:
         thresholds: from which score on a detection of each class holds; chosen on validation.
@@ -103,6 +105,7 @@ class Detect(Explainable, Task):
         self.classes = tuple(classes)
         self.thresholds = list(thresholds) if thresholds is not None else None
         self.detector = dict(detector or {})
+        self._coder: DetectionCoder | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -145,7 +148,23 @@ class Detect(Explainable, Task):
         build: Callable[..., nn.Module] = getattr(import_module(f"striate.tasks.detect.{module}"), name)
         given = {key: arguments[key] for key in ("weights", "accept_license") if key in arguments}
         settings = DETECTORS[detector].arguments | self.detector | given
-        return build(backbone, len(self.classes), in_channels, **settings)
+        network = build(backbone, len(self.classes), in_channels, **settings)
+        self.adopt(network)
+        return network
+
+    def adopt(self, network: nn.Module) -> None:
+        coder = getattr(network, "coder", None)
+        self._coder = coder if isinstance(coder, DetectionCoder) else None
+
+    @property
+    def coder(self) -> DetectionCoder:
+        """
+        Raises:
+            RuntimeError: no network has been built or adopted.
+        """
+        if self._coder is None:
+            raise RuntimeError("what a detector's outputs mean is known with its network: `build` it first")
+        return self._coder
 
     def collate(self, targets: Sequence[Objects | None]) -> Tensor:
         return collate_objects(targets)
@@ -154,13 +173,17 @@ class Detect(Explainable, Task):
         return None if target is None else target.without_masks()
 
     def loss(
-        self, outputs: Outputs, targets: Tensor, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+        self,
+        outputs: dict[str, Tensor],
+        targets: Tensor,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        return outputs.losses(targets)
+        return self.coder.losses(outputs, targets)
 
-    def postprocess(self, outputs: Outputs, sizes: Tensor, preprocess: Preprocess) -> list[Tensor]:
+    def postprocess(self, outputs: dict[str, Tensor], sizes: Tensor, preprocess: Preprocess) -> list[Tensor]:
         """B times float32 [K, 6], boxes in pixels of the pictures as they were read, cut at their edges."""
-        found = outputs.detections().float().cpu()
+        found = self.coder.detections(outputs).float().cpu()
         corners = to_picture(found[..., :4].reshape(len(found), -1, 2), sizes, preprocess)
         bounds = sizes.flip(1)[:, None].to(corners.dtype)  # width, height
         boxes = corners.clamp(min=0).minimum(bounds).reshape(len(found), -1, 4)
@@ -169,28 +192,27 @@ class Detect(Explainable, Task):
     def stitch(self, predictions: Sequence[Tensor], windows: Tensor, size: tuple[int, int]) -> Tensor:
         return stitch_detections(torch.stack(list(predictions)), windows, size)
 
-    def predicted_class(self, outputs: Outputs) -> Tensor:
-        return outputs.evidence().amax(1).argmax(1)
+    def predicted_class(self, outputs: dict[str, Tensor]) -> Tensor:
+        return self.coder.class_scores(outputs).amax(1).argmax(1)
 
-    def target_box(self, outputs: Outputs, label: int) -> Tensor:
-        strongest = outputs.evidence()[..., label].argmax(1)
-        return outputs.sites()[torch.arange(len(strongest)), strongest].detach()
+    def target_box(self, outputs: dict[str, Tensor], label: int) -> Tensor:
+        strongest = self.coder.class_scores(outputs)[..., label].argmax(1)
+        return self.coder.candidate_boxes(outputs)[torch.arange(len(strongest)), strongest].detach()
 
-    def class_score(self, outputs: Outputs, label: int | None = None, target_box: Tensor | None = None) -> Tensor:
-        """Of the strongest candidate (for the class, at that box): see `Outputs.evidence`.
+    def class_score(
+        self, outputs: dict[str, Tensor], label: int | None = None, target_box: Tensor | None = None
+    ) -> Tensor:
+        """Of the strongest candidate (for the class, at that box): see `DetectionCoder.class_scores`.
 
         Where candidates have fixed places it is the same one in every picture; of regions it is that which overlaps
         the target box most. -inf where there is none.
         """
-        candidates = outputs.evidence()
+        candidates = self.coder.class_scores(outputs)
         strengths = candidates.amax(2) if label is None else candidates[..., label]  # [B, N]
         if target_box is not None:
-            near = torch.stack(
-                [
-                    iou(where[None], there)[0]
-                    for where, there in zip(target_box.expand(len(strengths), 4), outputs.sites(), strict=True)
-                ]
-            )  # [B, N]
+            sites = self.coder.candidate_boxes(outputs)
+            pairs = zip(target_box.expand(len(strengths), 4), sites, strict=True)
+            near = torch.stack([iou(where[None], there)[0] for where, there in pairs])  # [B, N]
             strengths = strengths.masked_fill(near < near.amax(1, keepdim=True) - 1e-4, -inf)
         return strengths.amax(1)
 

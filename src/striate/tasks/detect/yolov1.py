@@ -11,7 +11,6 @@ five numbers and C class probabilities, S·S·(B·5 + C) in all (7·7·30 for PA
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -24,8 +23,9 @@ from striate.errors import UsageError
 from striate.layers.blocks import ConvNormAct
 from striate.tasks.detect.boxes import paired_iou
 from striate.tasks.detect.nms import nms
-from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, stack_detections
+from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, DetectionCoder, learnable, stack_detections
 from striate.tasks.detect.yolov3 import backbone_of
+from striate.tasks.outputs import image_size
 
 COORDINATES, NO_OBJECT = 5.0, 0.5  # λcoord and λnoobj: section 2.2
 WIDTH = 512  # of the convolutional head
@@ -33,70 +33,73 @@ HIDDEN = 4096  # of the fully connected one: figure 3
 DROPOUT = 0.5  # behind it: section 2.2
 
 
-@dataclass(frozen=True, eq=False)
-class YOLOv1Outputs:
-    """What each cell says: boxes [B, S, S, boxes, 5] (x, y, √w, √h, confidence) and classes [B, S, S, C]."""
+class YOLOv1Coder(DetectionCoder):
+    """Outputs: of each cell `predictions` [B, S, S, boxes, 5] (x, y, √w, √h, confidence) and `classes` [B, S, S, C];
+    `image_size` int64 [2]."""
 
-    predictions: Tensor
-    classes: Tensor
-    picture: tuple[int, int]
-    overlap: float
+    def __init__(self, overlap: float) -> None:
+        self.overlap = overlap
 
-    def boxes(self) -> Tensor:
+    def boxes(self, outputs: dict[str, Tensor]) -> Tensor:
         """[B, S, S, boxes, 4]: x1, y1, x2, y2 relative to the picture, not clipped."""
-        rows, columns = self.classes.shape[1:3]
-        across = torch.arange(columns, device=self.classes.device)
-        down = torch.arange(rows, device=self.classes.device)
+        classes = outputs["classes"]
+        rows, columns = classes.shape[1:3]
+        across = torch.arange(columns, device=classes.device)
+        down = torch.arange(rows, device=classes.device)
         cells = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)  # [S, S, 2]
-        return decode(self.predictions[..., :4], cells[:, :, None], rows, columns)
+        return decode(outputs["predictions"][..., :4], cells[:, :, None], rows, columns)
 
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
+    def losses(self, outputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
         """targets [B, M, 7] -> the parts of equation 3 with their weights, sums a picture, and `loss`, their sum.
 
         A cell answers for one object, the first whose centre it holds. Responsible for it is the predictor of highest
         IoU with it, or where none overlaps it the nearest one; its confidence is to be that IoU.
         """
-        rows, columns = self.classes.shape[1:3]
-        pictures, boxes, labels = self._answered(targets)
+        predictions, classes = outputs["predictions"], outputs["classes"]
+        rows, columns = classes.shape[1:3]
+        pictures, boxes, labels = self._answered(outputs, targets)
         cells, wanted = encode(boxes, rows, columns)
         where = (pictures, cells[:, 1], cells[:, 0])
-        found = self.predictions[where]  # [G, boxes, 5]
-        relative = self.boxes()[where].detach()  # [G, boxes, 4]
+        found = predictions[where]  # [G, boxes, 5]
+        relative = self.boxes(outputs)[where].detach()  # [G, boxes, 4]
         overlaps = paired_iou(relative, boxes[:, None])  # [G, boxes]
         nearest = (relative - boxes[:, None]).square().sum(-1).argmin(1)
         best = torch.where(overlaps.amax(1) > 0, overlaps.argmax(1), nearest)
         every = torch.arange(len(best), device=best.device)
 
-        confidences = self.predictions[..., 4]
+        confidences = predictions[..., 4]
         without = torch.ones_like(confidences)
         without[(*where, best)] = 0
-        truths = F.one_hot(labels, self.classes.shape[-1])
+        truths = F.one_hot(labels, classes.shape[-1])
         parts = {
             "box": COORDINATES * (found[every, best, :4] - wanted).square().sum(),
             "object": (found[every, best, 4] - overlaps[every, best]).square().sum(),
             "no_object": NO_OBJECT * (confidences.square() * without).sum(),
-            "classes": (self.classes[where] - truths).square().sum(),
+            "classes": (classes[where] - truths).square().sum(),
         }
         parts = {name: part / len(targets) for name, part in parts.items()}
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
-    def evidence(self) -> Tensor:
-        chances = self.predictions[..., 4:].clamp(min=0) * self.classes.clamp(min=0)[..., None, :]
+    def class_scores(self, outputs: dict[str, Tensor]) -> Tensor:
+        predictions, classes = outputs["predictions"], outputs["classes"]
+        chances = predictions[..., 4:].clamp(min=0) * classes.clamp(min=0)[..., None, :]
         return chances.flatten(1, 3)  # cells answer linearly: the scores themselves
 
-    def sites(self) -> Tensor:
-        batch, rows, columns, boxes = self.predictions.shape[:4]
-        height, width = self.picture
+    def candidate_boxes(self, outputs: dict[str, Tensor]) -> Tensor:
+        predictions = outputs["predictions"]
+        batch, rows, columns, boxes = predictions.shape[:4]
+        height, width = outputs["image_size"].tolist()
         y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        corners = torch.stack((x, y, x + 1, y + 1), -1).to(self.classes)  # [S, S, 4] in cells
+        corners = torch.stack((x, y, x + 1, y + 1), -1).to(predictions)  # [S, S, 4] in cells
         cells = corners * corners.new_tensor([width / columns, height / rows] * 2)
         return cells[:, :, None].expand(batch, rows, columns, boxes, 4).flatten(1, 3)
 
-    def detections(self, limit: int = LIMIT) -> Tensor:
+    def detections(self, outputs: dict[str, Tensor], limit: int = LIMIT) -> Tensor:
         """[B, limit, 6]: score is Pr(class | object) · confidence (equation 1)."""
-        height, width = self.picture
-        chances = self.predictions[..., 4:].clamp(0, 1) * self.classes.clamp(0, 1)[..., None, :]  # [B, S, S, boxes, C]
-        corners = self.boxes().clamp(0, 1) * self.classes.new_tensor([width, height, width, height])
+        predictions, classes = outputs["predictions"], outputs["classes"]
+        height, width = outputs["image_size"].tolist()
+        chances = predictions[..., 4:].clamp(0, 1) * classes.clamp(0, 1)[..., None, :]  # [B, S, S, boxes, C]
+        corners = self.boxes(outputs).clamp(0, 1) * classes.new_tensor([width, height, width, height])
         boxes, scores, labels = [], [], []
         for chance, corner in zip(chances.detach().flatten(1, 3), corners.detach().flatten(1, 3), strict=True):
             index, label = (chance > LEAST_SCORE).nonzero().unbind(1)
@@ -106,14 +109,14 @@ class YOLOv1Outputs:
             labels.append(label[keep])
         return stack_detections(boxes, scores, labels, limit)
 
-    def _answered(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _answered(self, outputs: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Objects that a cell answers for: their picture [G], box relative to it [G, 4] and label [G]."""
-        rows, columns = self.classes.shape[1:3]
+        rows, columns = outputs["classes"].shape[1:3]
         found = [learnable(target) for target in targets]
         labels = torch.cat([label for _, label in found])
         counts = torch.tensor([len(label) for _, label in found], device=labels.device)
         pictures = torch.repeat_interleave(counts)
-        height, width = self.picture
+        height, width = outputs["image_size"].tolist()
         boxes = torch.cat([box for box, _ in found])
         boxes = boxes / boxes.new_tensor([width, height, width, height])
         cells, _ = encode(boxes, rows, columns)
@@ -160,7 +163,8 @@ class YOLOv1(nn.Module):
             raise UsageError(f"grid and boxes must be whole numbers from 1, not {grid!r} and {boxes!r}")
         if head == "fc" and grid is None:
             raise UsageError("head=fc is bound to one number of cells: give a grid, or take head=conv")
-        self.grid, self.boxes, self.num_classes, self.overlap = grid, boxes, num_classes, overlap
+        self.grid, self.boxes, self.num_classes = grid, boxes, num_classes
+        self.coder = YOLOv1Coder(overlap)
         checked("reduction", reduction, (16, 32))
         self.backbone = backbone_of(backbone, in_chans, (16, 32) if reduction == 32 else (16,), **arguments)
         channels, answers = self.backbone.channels()[-1], boxes * 5 + num_classes
@@ -178,15 +182,17 @@ class YOLOv1(nn.Module):
             self.head.append(nn.Unflatten(1, (answers, grid, grid)))
         self._initialise()
 
-    def forward(self, images: Tensor) -> YOLOv1Outputs:
-        """images float [B, C, H, W]"""
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """images float [B, C, H, W] -> see `YOLOv1Coder`"""
         features = self.backbone(images)[-1]
         if self.grid is not None:
             features = F.adaptive_avg_pool2d(features, self.grid)
-        answers = self.head(features).float().permute(0, 2, 3, 1)  # [B, S, S, boxes · 5 + C]
-        predictions, classes = answers.split([self.boxes * 5, self.num_classes], dim=-1)
-        picture = (images.shape[-2], images.shape[-1])
-        return YOLOv1Outputs(predictions.unflatten(-1, (self.boxes, 5)), classes, picture, self.overlap)
+        return self.answers(self.head(features), image_size(images))
+
+    def answers(self, values: Tensor, size: Tensor) -> dict[str, Tensor]:
+        """What the head gives, [B, boxes · 5 + C, S, S], of pictures of that height and width, as outputs."""
+        predictions, classes = values.float().permute(0, 2, 3, 1).split([self.boxes * 5, self.num_classes], dim=-1)
+        return {"predictions": predictions.unflatten(-1, (self.boxes, 5)), "classes": classes, "image_size": size}
 
     def _initialise(self) -> None:
         """The first answers: boxes in the middle of their cells, each predictor of another size, every class 1 / C."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from math import inf, log, prod, sqrt
+from math import inf, log, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +20,8 @@ from striate.backbones.backbone import FeatureList, checked
 from striate.backbones.darknet import SLOPE
 from striate.errors import UsageError
 from striate.layers.blocks import ConvNormAct
-from striate.tasks.detect.yolov3_loss import Grid, YOLOv3Outputs, places_of
+from striate.tasks.detect.yolov3_loss import YOLOv3Coder
+from striate.tasks.outputs import image_size
 
 # COCO's dimension clusters, pixels of pictures of 416 (section 2.3; yolov3-tiny.cfg)
 ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
@@ -100,12 +101,11 @@ class YOLOv3(nn.Module):
         neck = ("tiny" if backbone == "darknet_tiny" else "full") if neck is None else neck
         checked("neck", neck, tuple(NECKS))
         checked("loss", loss, ("improved", "paper"))
-        self.loss, self.overlap, self.anchor_size, self.num_classes = loss, overlap, anchor_size, num_classes
+        self.num_classes = num_classes
         self.backbone = backbone_of(backbone, in_chans, NECKS[neck].reductions, **arguments)
         channels = self.backbone.channels()[::-1]  # coarse to fine, as the levels
-        self.register_buffer("anchors", _anchors(anchors, len(channels)).flip(0), persistent=False)  # [levels, A, 2]
-        self.anchors: Tensor
-        answers = self.anchors.shape[1] * (5 + num_classes)
+        self.coder = YOLOv3Coder(_anchors(anchors, len(channels))[::-1], anchor_size, loss, overlap)
+        answers = len(self.coder.anchors[0]) * (5 + num_classes)
         self.levels = nn.ModuleList()
         coarser = 0
         for number, in_channels in enumerate(channels):
@@ -115,29 +115,22 @@ class YOLOv3(nn.Module):
             coarser = level.width
         self._initialise()
 
-    def forward(self, images: Tensor) -> YOLOv3Outputs:
-        """images float [B, C, H, W], sides multiples of 32"""
-        picture = (images.shape[-2], images.shape[-1])
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """images float [B, C, H, W], sides multiples of 32 -> see `YOLOv3Coder`"""
         maps: list[Tensor] = []
         coarser: Tensor | None = None
         for level, features in zip(self.levels, self.backbone(images)[::-1], strict=True):
             answers, coarser = level(features, coarser)
             maps.append(answers.float())
-        grids = self._grids([(values.shape[-2], values.shape[-1]) for values in maps], picture)
         per_level = [
-            values.unflatten(1, (len(grid.anchors), -1)).movedim(2, -1).flatten(1, 3)  # [B, A · h · w, 5 + C]
-            for values, grid in zip(maps, grids, strict=True)
+            values.unflatten(1, (len(anchors), -1)).movedim(2, -1).flatten(1, 3)  # [B, A · h · w, 5 + C]
+            for values, anchors in zip(maps, self.coder.anchors, strict=True)
         ]
-        return YOLOv3Outputs(torch.cat(per_level, 1), places_of(grids), grids, picture, self.loss, self.overlap)
-
-    def _grids(self, sizes: Sequence[tuple[int, int]], picture: tuple[int, int]) -> tuple[Grid, ...]:
-        scale = sqrt(picture[0] * picture[1]) / self.anchor_size if self.anchor_size else 1.0
-        grids, start = [], 0
-        for (height, width), anchors in zip(sizes, self.anchors, strict=True):
-            stride = torch.tensor([picture[1] / width, picture[0] / height], device=anchors.device)
-            grids.append(Grid(height, width, stride, anchors * scale, start))
-            start += len(anchors) * height * width
-        return tuple(grids)
+        return {
+            "logits": torch.cat(per_level, 1),
+            "level_sizes": torch.tensor([[values.shape[-2], values.shape[-1]] for values in maps]),
+            "image_size": image_size(images),
+        }
 
     def _initialise(self) -> None:
         """He's normal; objectness begins near 0.01 and classes near 1 / C (Lin et al. 2017, arXiv:1708.02002, 3.3)."""
@@ -147,7 +140,7 @@ class YOLOv3(nn.Module):
                     nn.init.kaiming_normal_(module.weight, a=SLOPE)
             answer = level.get_submodule("answer")
             nn.init.normal_(answer.get_parameter("weight"), std=0.01)
-            bias = torch.zeros(self.anchors.shape[1], 5 + self.num_classes)
+            bias = torch.zeros(len(self.coder.anchors[0]), 5 + self.num_classes)
             bias[:, 4] = log(0.01 / 0.99)
             bias[:, 5:] = -log(max(self.num_classes - 1, 1))
             with torch.no_grad():
@@ -172,12 +165,13 @@ def backbone_of(name: str, in_chans: int, reductions: Sequence[int], **arguments
     return built
 
 
-def _anchors(anchors: Sequence[Sequence[float]] | None, levels: int) -> Tensor:
-    """[levels, A, 2], small to large."""
+def _anchors(anchors: Sequence[Sequence[float]] | None, levels: int) -> list[list[tuple[float, ...]]]:
+    """Of each level its A pairs, small to large."""
     chosen = (ANCHORS if levels == 3 else TINY_ANCHORS) if anchors is None else anchors
     sizes = [tuple(map(float, anchor)) for anchor in chosen]
     if not sizes or not all(len(size) == 2 and 0 < min(size) <= max(size) < inf for size in sizes):
         raise UsageError(f"anchors must be pairs of width and height in pixels, above 0, not {anchors!r}")
     if len(sizes) % levels:
         raise UsageError(f"anchors: {len(sizes)} cannot be shared out to {levels} levels: give a multiple of {levels}")
-    return torch.tensor(sorted(sizes, key=prod)).view(levels, -1, 2)
+    ordered, count = sorted(sizes, key=prod), len(sizes) // levels
+    return [ordered[level * count : (level + 1) * count] for level in range(levels)]

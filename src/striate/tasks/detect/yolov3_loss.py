@@ -14,7 +14,7 @@ Coding and matching are those that the YOLO line took up after its fourth versio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from math import sqrt
 from typing import NamedTuple
 
 import torch
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from striate.tasks.detect.boxes import box_loss, iou
 from striate.tasks.detect.nms import nms
-from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, learnable, log_odds, stack_detections
+from striate.tasks.detect.outputs import LEAST_SCORE, LIMIT, DetectionCoder, learnable, log_odds, stack_detections
 
 IGNORED = 0.5  # paper, section 2.1: predictions that overlap an object more are no background
 RATIO = 4.0  # improved: the size formula's reach
@@ -50,42 +50,58 @@ class Grid(NamedTuple):
     start: int
 
 
-@dataclass(frozen=True, eq=False)
-class YOLOv3Outputs:
-    """Logits [B, N, 5 + C] of all levels; a level's predictions stand by anchor, row, column."""
+class YOLOv3Coder(DetectionCoder):
+    """Outputs: `logits` [B, N, 5 + C] of all levels, in each by anchor, row, column; `level_sizes` int64 [L, 2], rows
+    and columns of the levels; `image_size` int64 [2].
 
-    logits: Tensor
-    places: Places
-    grids: tuple[Grid, ...]
-    picture: tuple[int, int]
-    loss: str
-    overlap: float
+    Args:
+        anchors: (width, height) of each level's, in the order of the levels.
+        anchor_size, loss, overlap: see `YOLOv3`.
+    """
 
-    def boxes(self) -> Tensor:
+    def __init__(
+        self, anchors: Sequence[Sequence[Sequence[float]]], anchor_size: int | None, loss: str, overlap: float
+    ) -> None:
+        self.anchors, self.anchor_size, self.loss, self.overlap = anchors, anchor_size, loss, overlap
+
+    def grids(self, outputs: dict[str, Tensor]) -> tuple[Grid, ...]:
+        picture, device = outputs["image_size"].tolist(), outputs["logits"].device
+        scale = sqrt(picture[0] * picture[1]) / self.anchor_size if self.anchor_size else 1.0
+        grids, start = [], 0
+        for (height, width), anchors in zip(outputs["level_sizes"].tolist(), self.anchors, strict=True):
+            stride = torch.tensor([picture[1] / width, picture[0] / height], device=device)
+            grids.append(Grid(height, width, stride, torch.tensor(anchors, device=device) * scale, start))
+            start += len(anchors) * height * width
+        return tuple(grids)
+
+    def boxes(self, outputs: dict[str, Tensor]) -> Tensor:
         """[B, N, 4]: x1, y1, x2, y2 in pixels, not clipped."""
-        return decode(self.logits[..., :4], self.places, self.loss)
+        return decode(outputs["logits"][..., :4], places_of(self.grids(outputs)), self.loss)
 
-    def losses(self, targets: Tensor) -> dict[str, Tensor]:
+    def losses(self, outputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
         """targets [B, M, 7] -> `box`, `objectness`, `classes`, and `loss`, their weighted sum."""
         found = [learnable(target) for target in targets]
         boxes, labels = torch.cat([box for box, _ in found]), torch.cat([label for _, label in found])
         pictures = torch.repeat_interleave(torch.tensor([len(label) for _, label in found], device=labels.device))
         solid = (boxes[:, 2:] > boxes[:, :2]).all(1)
         judge = paper_losses if self.loss == "paper" else improved_losses
-        return judge(self, pictures[solid], boxes[solid], labels[solid])
+        return judge(outputs["logits"], self.grids(outputs), pictures[solid], boxes[solid], labels[solid])
 
-    def evidence(self) -> Tensor:
-        return log_odds(F.logsigmoid(self.logits[..., 4:5]) + F.logsigmoid(self.logits[..., 5:]))
+    def class_scores(self, outputs: dict[str, Tensor]) -> Tensor:
+        logits = outputs["logits"]
+        return log_odds(F.logsigmoid(logits[..., 4:5]) + F.logsigmoid(logits[..., 5:]))
 
-    def sites(self) -> Tensor:
-        middles, half = (self.places.cells + 0.5) * self.places.strides, self.places.anchors / 2
-        return torch.cat((middles - half, middles + half), 1).expand(len(self.logits), -1, -1)
+    def candidate_boxes(self, outputs: dict[str, Tensor]) -> Tensor:
+        places = places_of(self.grids(outputs))
+        middles, half = (places.cells + 0.5) * places.strides, places.anchors / 2
+        return torch.cat((middles - half, middles + half), 1).expand(len(outputs["logits"]), -1, -1)
 
-    def detections(self, limit: int = LIMIT) -> Tensor:
+    def detections(self, outputs: dict[str, Tensor], limit: int = LIMIT) -> Tensor:
         """[B, limit, 6]: score is objectness · class probability; a box may be of several classes."""
-        height, width = self.picture
-        chances = (self.logits[..., 4:5].sigmoid() * self.logits[..., 5:].sigmoid()).detach()  # [B, N, C]
-        boxes = self.boxes().detach()
+        logits = outputs["logits"]
+        height, width = outputs["image_size"].tolist()
+        chances = (logits[..., 4:5].sigmoid() * logits[..., 5:].sigmoid()).detach()  # [B, N, C]
+        boxes = self.boxes(outputs).detach()
         most = torch.tensor([width, height, width, height], device=boxes.device)
         kept: list[tuple[Tensor, Tensor, Tensor]] = []
         for chance, box in zip(chances, boxes, strict=True):
@@ -153,19 +169,21 @@ def assign_several(boxes: Tensor, grids: Sequence[Grid]) -> tuple[Tensor, Tensor
     return pairs[:, 0], pairs[:, 1]
 
 
-def paper_losses(outputs: YOLOv3Outputs, pictures: Tensor, boxes: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def paper_losses(
+    logits: Tensor, grids: Sequence[Grid], pictures: Tensor, boxes: Tensor, labels: Tensor
+) -> dict[str, Tensor]:
     """Section 2: squared errors of the box, logistic objectness and classes; sums a picture, mean over the batch.
 
     Half the squares, so that the gradient is truth less prediction; of the centre they are taken of σ(t), as darknet
     does: its inverse is infinite at a cell's border.
     """
-    logits, batch = outputs.logits, len(outputs.logits)
-    chosen = assign_one(boxes, outputs.grids)
+    places, batch = places_of(grids), len(logits)
+    chosen = assign_one(boxes, grids)
     found = logits[pictures, chosen]  # [G, 5 + C]
     predicted = torch.cat((found[:, :2].sigmoid(), found[:, 2:4]), dim=1)
-    wanted = encode(boxes, _take(outputs.places, chosen))
+    wanted = encode(boxes, _take(places, chosen))
     truth, counted = torch.zeros_like(logits[..., 4]), torch.ones_like(logits[..., 4])  # [B, N]
-    all_boxes = outputs.boxes().detach()
+    all_boxes = decode(logits[..., :4], places, "paper").detach()
     for picture in range(batch):
         overlaps = iou(all_boxes[picture], boxes[pictures == picture])  # [N, G of it]
         counted[picture] = ~(overlaps > IGNORED).any(1)
@@ -180,14 +198,15 @@ def paper_losses(outputs: YOLOv3Outputs, pictures: Tensor, boxes: Tensor, labels
     return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
 
-def improved_losses(outputs: YOLOv3Outputs, pictures: Tensor, boxes: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def improved_losses(
+    logits: Tensor, grids: Sequence[Grid], pictures: Tensor, boxes: Tensor, labels: Tensor
+) -> dict[str, Tensor]:
     """The module's docstring: means over the predictions that learn an object (objectness: sums, over their number)."""
-    logits = outputs.logits
-    objects, chosen = assign_several(boxes, outputs.grids)
+    objects, chosen = assign_several(boxes, grids)
     where = (pictures[objects], chosen)
     count = max(1, len(objects))
     found = logits[where]  # [P, 5 + C]
-    predicted = decode(found[:, :4], _take(outputs.places, chosen), "improved")
+    predicted = decode(found[:, :4], _take(places_of(grids), chosen), "improved")
     distances = box_loss(predicted, boxes[objects], "ciou")  # [P], 1 - CIoU
     quality = torch.zeros_like(logits[..., 4])
     flat = where[0] * quality.shape[1] + where[1]  # two objects may share a prediction: the better fit counts

@@ -7,11 +7,16 @@ deconvolutions replaced by a feature pyramid's steps (Lin et al. 2017), which ke
 peak is taken, or (Nibali et al. 2018, arXiv:1801.07372) their centre of mass, which coordinates themselves can teach.
 
 Coordinates are 0..1 of the network's picture, from its left and upper edge: of w columns, column i is at (i + 0.5) / w.
+
+What they give for pictures [B, C, H, W], tensors by name:
+    points: float [B, S, K, 2], x and y after each of S stages, the last is the answer; without them, the maps' peaks.
+    maps: float [B, K, h, w]: logits of a distribution over cells, or where there are no points heat, about 0..1.
+    image_size: int64 [2].
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +24,7 @@ from torch.nn import functional as F
 
 from striate.backbones import FeatureList, create_model
 from striate.layers.blocks import ConvNormAct
+from striate.tasks.outputs import image_size
 
 WIDTH = 128  # channels of the heads; 256 in Xiao et al., for 118,000 pictures
 POOLED = 5  # regression reads the deepest map as 5 x 5 cells: one mean over all forgets where things are
@@ -27,20 +33,6 @@ REACH = 0.3  # their side, as a share of the longer side of the box around all p
 JITTER = 0.03  # of that box: what training adds to where a stage begins, for it will begin at worse places in use
 FINEST = 4  # reduction of the heat maps (Xiao et al., section 2)
 NEAR = 2  # cells around an answer whose share of the map is how sure it is
-
-
-class PointOutputs(NamedTuple):
-    """What a network gives for pictures [B, C, H, W].
-
-    Attributes:
-        points: float [B, S, K, 2], x and y after each of S stages, the last is the answer; None: the maps' peaks.
-        maps: float [B, K, h, w]: logits of a distribution over cells, or where points is None heat, about 0..1.
-        size: (H, W).
-    """
-
-    points: Tensor | None
-    maps: Tensor | None
-    size: tuple[int, int]
 
 
 class Regression(nn.Module):
@@ -55,12 +47,12 @@ class Regression(nn.Module):
         nn.init.constant_(self.coordinates.bias, 0.5)  # the middle of the picture
         self.corrections = nn.ModuleList(Correction(points, in_chans) for _ in range(stages - 1))
 
-    def forward(self, images: Tensor) -> PointOutputs:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
         cells = F.adaptive_avg_pool2d(self.squeeze(self.backbone(images)[-1]), POOLED)  # [B, WIDTH, 5, 5]
         found = [self.coordinates(cells.flatten(1)).float().unflatten(1, (-1, 2))]  # [B, K, 2]
         for correction in self.corrections:
             found.append(correction(images, found[-1].detach()))
-        return PointOutputs(torch.stack(found, 1), None, (images.shape[-2], images.shape[-1]))
+        return {"points": torch.stack(found, 1), "image_size": image_size(images)}
 
 
 class Correction(nn.Module):
@@ -118,7 +110,7 @@ class Heatmaps(nn.Module):
         nn.init.normal_(self.maps.weight, std=1e-3)  # as Xiao et al.: begins with even maps
         nn.init.zeros_(self.maps.bias)  # type: ignore[arg-type]
 
-    def forward(self, images: Tensor) -> PointOutputs:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
         finer = self.backbone(images)
         values: Tensor | None = None
         for features, lateral, smooth in zip(finer[::-1], self.lateral[::-1], self.smooth[::-1], strict=True):
@@ -127,8 +119,8 @@ class Heatmaps(nn.Module):
                 here = here + F.interpolate(values, here.shape[-2:], mode="bilinear")
             values = smooth(here)
         maps = self.maps(values).float()  # [B, K, H / 4, W / 4]
-        points = centres(maps)[:, None] if self.soft else None
-        return PointOutputs(points, maps, (images.shape[-2], images.shape[-1]))
+        points = {"points": centres(maps)[:, None]} if self.soft else {}
+        return {**points, "maps": maps, "image_size": image_size(images)}
 
 
 def _features(architecture: str, in_chans: int, arguments: dict[str, Any]) -> FeatureList:

@@ -21,7 +21,7 @@ from striate.results import Result
 from striate.results.keypoints import Keypoints as KeypointsResult
 from striate.tasks.explainable import Explainable
 from striate.tasks.keypoints.metrics import KeypointMetrics
-from striate.tasks.keypoints.networks import Heatmaps, PointOutputs, Regression, gaussians, nearby, peaks
+from striate.tasks.keypoints.networks import Heatmaps, Regression, gaussians, nearby, peaks
 from striate.tasks.keypoints.schemes import scheme_of
 from striate.tasks.keypoints.sections import sections
 from striate.tasks.task import Task
@@ -109,7 +109,7 @@ class Keypoints(Explainable, Task):
 
     def loss(
         self,
-        outputs: PointOutputs,
+        outputs: dict[str, Tensor],
         targets: Tensor,
         label_smoothing: float = 0.0,
         class_weights: Tensor | None = None,
@@ -120,10 +120,11 @@ class Keypoints(Explainable, Task):
         in their units, where a picture is 2 wide. `heatmap`: squared error, summed over a map. `regression`: L1, summed
         over stages. Weights are the points'; there is nothing to smooth.
         """
-        height, width = outputs.size
+        points, maps = outputs.get("points"), outputs.get("maps")
+        height, width = outputs["image_size"].tolist()
         truth = targets[..., :2] / targets.new_tensor([width, height])
         known = targets[..., 2] > 0
-        if outputs.maps is not None:
+        if maps is not None:
             known = known & ((truth >= 0) & (truth <= 1)).all(2)
         weights = known.float() if class_weights is None else known * class_weights
         whole = weights.sum().clamp(min=1)
@@ -131,18 +132,17 @@ class Keypoints(Explainable, Task):
         def mean(of_points: Tensor) -> Tensor:
             return (of_points.where(known, torch.zeros_like(of_points)) * weights).sum() / whole
 
-        if outputs.maps is None:
-            assert outputs.points is not None
-            off = (outputs.points - truth[:, None]).abs().sum(3).sum(1)  # [B, K]
+        if maps is None:
+            off = (outputs["points"] - truth[:, None]).abs().sum(3).sum(1)  # [B, K]
             return {"loss": mean(off)}
-        rows, columns = outputs.maps.shape[2:]
-        if outputs.points is None:
-            return {"loss": mean((outputs.maps - gaussians(truth, rows, columns, HEAT_SIGMA)).square().sum((2, 3)))}
-        distance = mean(2 * (outputs.points[:, -1] - truth).square().sum(2).clamp(min=1e-12).sqrt())
-        divergence = mean(jensen_shannon(outputs.maps, gaussians(truth, rows, columns, SOFT_SIGMA)))
+        rows, columns = maps.shape[2:]
+        if points is None:
+            return {"loss": mean((maps - gaussians(truth, rows, columns, HEAT_SIGMA)).square().sum((2, 3)))}
+        distance = mean(2 * (points[:, -1] - truth).square().sum(2).clamp(min=1e-12).sqrt())
+        divergence = mean(jensen_shannon(maps, gaussians(truth, rows, columns, SOFT_SIGMA)))
         return {"loss": distance + divergence, "distance": distance, "divergence": divergence}
 
-    def postprocess(self, outputs: PointOutputs, sizes: Tensor, preprocess: Preprocess) -> list[Tensor]:
+    def postprocess(self, outputs: dict[str, Tensor], sizes: Tensor, preprocess: Preprocess) -> list[Tensor]:
         """B times float32 [K, 3] on the CPU: x, y in pixels of the pictures as they were read, and how sure, 0..1.
 
         Regression does not know how sure it is and says 1.
@@ -151,35 +151,34 @@ class Keypoints(Explainable, Task):
             sizes: int64 [B, 2], height and width of the pictures as they were read.
         """
         sure: Tensor | None = None
-        if outputs.points is None:
-            assert outputs.maps is not None
-            points, sure = peaks(outputs.maps.float())
+        if "points" not in outputs:
+            points, sure = peaks(outputs["maps"].float())
         else:
-            points = outputs.points[:, -1].float()
-            if outputs.maps is not None:
-                sure = nearby(outputs.maps.float(), points)
+            points = outputs["points"][:, -1].float()
+            if "maps" in outputs:
+                sure = nearby(outputs["maps"].float(), points)
         sure = torch.ones_like(points[..., 0]) if sure is None else sure.clamp(0, 1)
-        height, width = outputs.size
+        height, width = outputs["image_size"].tolist()
         pixels = (points * points.new_tensor([width, height])).cpu()
         return list(torch.cat((to_picture(pixels, sizes.cpu(), preprocess), sure.cpu()[..., None]), 2))
 
-    def predicted_class(self, outputs: PointOutputs) -> Tensor:
-        given = outputs.points if outputs.points is not None else outputs.maps
-        assert given is not None
-        return torch.full((len(given),), -1)
+    def predicted_class(self, outputs: dict[str, Tensor]) -> Tensor:
+        return torch.full((len(outputs["points" if "points" in outputs else "maps"]),), -1)
 
-    def class_score(self, outputs: PointOutputs, label: int | None = None, target_box: Tensor | None = None) -> Tensor:
+    def class_score(
+        self, outputs: dict[str, Tensor], label: int | None = None, target_box: Tensor | None = None
+    ) -> Tensor:
         """The peak of a point's map, of a soft one the logarithm of its share; without a label the mean of all points.
 
         Raises:
             UsageError: the network gives coordinates only.
         """
-        if outputs.maps is None:
+        if "maps" not in outputs:
             raise UsageError(
                 "coordinates alone do not say what speaks for them: explain a model with the head soft or heatmap"
             )
-        maps = outputs.maps.float().flatten(2)
-        peaks = (maps if outputs.points is None else maps.log_softmax(2)).amax(2)  # [B, K]
+        maps = outputs["maps"].float().flatten(2)
+        peaks = (maps.log_softmax(2) if "points" in outputs else maps).amax(2)  # [B, K]
         return peaks.mean(1) if label is None else peaks[:, label]
 
     def to_result(self, prediction: Tensor, source: Any, threshold: float | None = None) -> KeypointsResult:

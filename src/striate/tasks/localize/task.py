@@ -7,7 +7,7 @@ classes: one network answers all at once. Where no object is, only p is judged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from striate.tasks.detect.outputs import collate_objects
 from striate.tasks.explainable import Explainable
 from striate.tasks.localize.metrics import LocalizeMetrics
 from striate.tasks.localize.sections import sections
+from striate.tasks.outputs import image_size
 from striate.tasks.task import THRESHOLD, Task, refuse_threshold
 
 LOSSES = ("likely", "squared")
@@ -41,20 +42,15 @@ PLACED = {
 }
 
 
-class LocalizeOutputs(NamedTuple):
-    """What the network gives for pictures [B, C, H, W].
-
-    Attributes:
-        values: float [B, 5 + K], before any activation; in training those of auxiliary classifiers may come along.
-        size: (H, W).
-    """
-
-    values: Tensor | WithAuxiliary
-    size: tuple[int, int]
-
-
 class Localizer(nn.Module):
-    """Any network that classifies, with 5 + K outputs."""
+    """Any network that classifies, with 5 + K outputs.
+
+    Outputs:
+        values: float [B, 5 + K], before any activation.
+        image_size: int64 [2].
+        aux1, aux2 …: in training, those of auxiliary classifiers like `values`.
+        aux_weight: with them, float64 [], how often the loss of each counts.
+    """
 
     def __init__(self, architecture: str, num_classes: int, in_chans: int = 3, **arguments: Any) -> None:
         super().__init__()
@@ -62,8 +58,13 @@ class Localizer(nn.Module):
             arguments = {"linear_head": True} | arguments
         self.backbone = create_model(architecture, num_classes=5 + num_classes, in_chans=in_chans, **arguments)
 
-    def forward(self, images: Tensor) -> LocalizeOutputs:
-        return LocalizeOutputs(self.backbone(images), (images.shape[-2], images.shape[-1]))
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        values = self.backbone(images)
+        if not isinstance(values, WithAuxiliary):
+            return {"values": values, "image_size": image_size(images)}
+        beside = {f"aux{number}": one for number, one in enumerate(values.auxiliary, 1)}
+        beside["aux_weight"] = torch.tensor(values.weight, dtype=torch.float64)
+        return {"values": values.logits, "image_size": image_size(images), **beside}
 
 
 class Localize(Explainable, Task):
@@ -125,7 +126,7 @@ class Localize(Explainable, Task):
 
     def loss(
         self,
-        outputs: LocalizeOutputs,
+        outputs: dict[str, Tensor],
         targets: Tensor,
         label_smoothing: float = 0.0,
         class_weights: Tensor | None = None,
@@ -134,18 +135,20 @@ class Localize(Explainable, Task):
 
         A sum over pictures, over their number. Auxiliary classifiers add their loss.
         """
-        values = outputs.values
-        if isinstance(values, WithAuxiliary):
+        if "aux_weight" in outputs:
+            beside = tuple(one for name, one in outputs.items() if name.startswith("aux") and name[3:].isdigit())
+            together = WithAuxiliary(outputs["values"], beside, outputs["aux_weight"].item())
 
-            def one(part: Tensor) -> Tensor:
-                return self.loss(LocalizeOutputs(part, outputs.size), targets, label_smoothing, class_weights)["loss"]
+            def one(values: Tensor) -> Tensor:
+                alone = {"values": values, "image_size": outputs["image_size"]}
+                return self.loss(alone, targets, label_smoothing, class_weights)["loss"]
 
-            return {"loss": values.total(one)}
-        values = values.float()
+            return {"loss": together.total(one)}
+        values = outputs["values"].float()
         target = targets[:, 0]
         there = target[:, 4] >= 0
         labels = target[there, 4].long()
-        height, width = outputs.size
+        height, width = outputs["image_size"].tolist()
         box = target[there, :4] / target.new_tensor([width, height, width, height])
         form = self.squared if self.kind == "squared" else self.likely
         presence, place, which = form(values, there, box, labels, label_smoothing, class_weights)
@@ -178,20 +181,18 @@ class Localize(Explainable, Task):
             F.cross_entropy(found[:, 5:], labels, weights, reduction="none", label_smoothing=smoothing),
         )
 
-    def postprocess(self, outputs: LocalizeOutputs, sizes: Tensor, preprocess: Preprocess) -> list[Tensor]:
+    def postprocess(self, outputs: dict[str, Tensor], sizes: Tensor, preprocess: Preprocess) -> list[Tensor]:
         """B times float32 [5 + K] on the CPU: x1, y1, x2, y2 in pixels of the pictures as read, p, classes 0..1.
 
         Args:
             sizes: int64 [B, 2], height and width of the pictures as they were read.
         """
-        values = outputs.values
-        assert isinstance(values, Tensor)  # auxiliary classifiers are for training only
-        values = values.float().cpu()
+        values = outputs["values"].float().cpu()
         if self.kind == "squared":
             presence, place, which = values[:, :1].clamp(0, 1), values[:, 1:5], values[:, 5:].clamp(0, 1)
         else:
             presence, place, which = values[:, :1].sigmoid(), values[:, 1:5].sigmoid(), values[:, 5:].softmax(1)
-        height, width = outputs.size
+        height, width = outputs["image_size"].tolist()
         middle, half = place[:, :2], place[:, 2:].clamp(min=0) / 2
         corners = torch.stack((middle - half, middle + half), 1) * torch.tensor([width, height])  # [B, 2, 2]
         corners = to_picture(corners, sizes.cpu(), preprocess)
@@ -199,16 +200,14 @@ class Localize(Explainable, Task):
         corners = torch.minimum(corners.clamp(min=0), limits)
         return list(torch.cat((corners.flatten(1), presence, which), 1))
 
-    def predicted_class(self, outputs: LocalizeOutputs) -> Tensor:
-        assert isinstance(outputs.values, Tensor)
-        return outputs.values[:, 5:].argmax(1)
+    def predicted_class(self, outputs: dict[str, Tensor]) -> Tensor:
+        return outputs["values"][:, 5:].argmax(1)
 
     def class_score(
-        self, outputs: LocalizeOutputs, label: int | None = None, target_box: Tensor | None = None
+        self, outputs: dict[str, Tensor], label: int | None = None, target_box: Tensor | None = None
     ) -> Tensor:
         """That an object is there, and that it is of the class: the sum of both outputs."""
-        assert isinstance(outputs.values, Tensor)
-        values = outputs.values.float()
+        values = outputs["values"].float()
         return values[:, 0] + (values[:, 5:].amax(1) if label is None else values[:, 5 + label])
 
     def calibrate(self, metrics: LocalizeMetrics) -> None:
