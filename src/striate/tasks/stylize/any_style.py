@@ -22,6 +22,7 @@ from striate.tasks.stylize.style_losses import total_variation
 
 REDUCTION = 8  # pictures are made again from maps so many times smaller, as in the paper
 VARIATION_SHARE = 20.0  # of smoothness, twice that in StyleLoss: found by looking
+LEAST_DEVIATION = 0.01  # of the usual one, that a map is taken to have
 STYLE_SHARE = 10.0  # λ of equation 11 is 10 for VGG's sums; here both losses are shares, as in StyleLoss
 
 
@@ -94,7 +95,9 @@ class AnyStyle(nn.Module):
         would take its style away (section 7.1)."""
         described = self.describe(photos).float()
         self.usual_mean.copy_(described.mean((0, 2, 3)).view(-1, 1, 1))
-        self.usual_deviation.copy_(described.std((0, 2, 3)).clamp_min(1e-4).view(-1, 1, 1))
+        deviation = described.std((0, 2, 3))
+        rare = LEAST_DEVIATION * float(deviation.mean()) + 1e-4  # maps that these few photos leave dark
+        self.usual_deviation.copy_(deviation.clamp_min(rare).view(-1, 1, 1))
         if style is not None:
             mean, deviation = statistics(self.describe(style))
             self.own_mean.copy_(mean)
