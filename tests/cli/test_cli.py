@@ -51,6 +51,13 @@ def test_unknown_option_is_a_usage_error(capsys):
     assert "--adversarial-steps:" in err  # as it is typed, not as the field is called
 
 
+@pytest.mark.parametrize("words", [("--augment.mirror=0.25",), ("--augment.mirror", "0.25"), ("--augment.hflip=0.25",)])
+def test_former_names_of_options_are_understood(words: tuple[str, ...], capsys, tmp_path: Path):
+    code, _, err = striate(capsys, "train", "digits", "--out", str(tmp_path), "--name", "r", *QUICK, *words)
+    assert code == 0, err
+    assert "hflip: 0.25" in (tmp_path / "classify" / "r" / "recipe.yaml").read_text()
+
+
 def test_key_value_and_flags_and_config_and_environment(tmp_path: Path, monkeypatch):
     from striate.cli.train import options_of
     from striate.config import Recipe

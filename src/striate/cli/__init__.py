@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UsageError(
                 f'"{arguments[0]}" is not a command.{did_you_mean(arguments[0], COMMANDS)} See: striate --help'
             )
-        code = run(arguments)
+        code = run([in_new_words(word) for word in arguments])
     except StriateError as error:
         print(f"striate: {error}", file=sys.stderr)
         code = error.exit_code
@@ -52,6 +52,15 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+FORMER_OPTIONS = {"--augment.mirror": "--augment.hflip", "--augment.colour": "--augment.color-jitter"}
+
+
+def in_new_words(argument: str) -> str:
+    """Options have the field's words; the former ones are understood for one version."""
+    name, equals, value = argument.partition("=")
+    return FORMER_OPTIONS.get(name, name) + equals + value
 
 
 def run(arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ from striate.data.targets import Objects
 from striate.errors import UsageError
 from striate.tasks.detect.outputs import collate_objects
 from striate.tasks.detect.rcnn import RCNN, hinge
-from striate.tasks.detect.roi import Regions
+from striate.tasks.detect.roi import SampledRegions
 
 BODY = "(conv8-relu)-pool-(conv16-relu)-pool"
 
@@ -87,7 +87,7 @@ def test_machines_learn_from_objects_and_the_hardest_background():
     )
     target = collate_objects([Objects.of([[0, 0, 10, 10]], [0])])
     margins = torch.tensor([[0.25], [9.0], [0.5], [-0.5], [-2.0], [-0.75]])
-    drawn = [Regions(boxes, torch.tensor([1, 1, 0, 0, 0, 0]), boxes)]
+    drawn = [SampledRegions(boxes, torch.tensor([1, 1, 0, 0, 0, 0]), boxes)]
     expected = (0.75**2 + 1.5**2 + 0.5**2 + 0.25**2) / 6
     assert hinge(margins, drawn, target).item() == pytest.approx(expected, rel=1e-6)
 

@@ -11,7 +11,7 @@ from torchvision.ops import box_iou, roi_pool
 from striate.data.targets import CROWD, DIFFICULT, Objects
 from striate.tasks.detect.boxes import encode_boxes
 from striate.tasks.detect.outputs import collate_objects
-from striate.tasks.detect.roi import RegionCoder, Regions, judge, judged, region_losses, sample_rois, stage_of
+from striate.tasks.detect.roi import RegionCoder, SampledRegions, judge, judged, region_losses, sample_rois, stage_of
 
 
 def random_boxes(count: int, size: int, generator: torch.Generator) -> Tensor:
@@ -102,7 +102,7 @@ def test_losses_are_torchvisions():
     regions, objects = random_boxes(40, 100, generator), random_boxes(40, 100, generator)
     labels = torch.randint(0, 4, (40,), generator=generator)
     logits, codes = torch.randn(40, 4, generator=generator), torch.randn(40, 16, generator=generator)
-    ours = region_losses(logits, codes, [Regions(regions, labels, objects)])
+    ours = region_losses(logits, codes, [SampledRegions(regions, labels, objects)])
     classes, boxes = fastrcnn_loss(logits, codes, [labels], [encode_boxes(objects, regions)])
     assert ours["classes"].item() == pytest.approx(classes.item(), rel=1e-6)
     assert ours["boxes"].item() == pytest.approx(boxes.item(), rel=1e-5)

@@ -16,7 +16,7 @@ from torchvision.ops import MultiScaleRoIAlign, box_iou
 from striate.tasks.detect.assignment import BELOW, BETWEEN, match_anchors
 from striate.tasks.detect.boxes import clip_boxes_to_image
 from striate.tasks.detect.roi_align import level_of, pooled, pooled_as_bags, pooled_by_level
-from striate.tasks.detect.rpn import RegionProposalNetwork, Truth, balanced
+from striate.tasks.detect.rpn import PaddedObjects, RegionProposalNetwork, balanced
 
 
 def random_boxes(count: int, height: float, width: float, least: float = 1.0) -> Tensor:
@@ -39,7 +39,7 @@ def test_matching_equals_torchvisions():
     network = RegionProposalNetwork(4, (16, 32, 64))
     anchors = torch.cat(network.anchors([(12, 16), (6, 8), (3, 4)], (96, 128)))
     counts = [0, 1, 3, 6, 2, 5]
-    truth = Truth(
+    truth = PaddedObjects(
         torch.stack([torch.cat([random_boxes(count, 96, 128, 8), torch.zeros(6 - count, 4)]) for count in counts]),
         torch.zeros(6, 6, dtype=torch.int64),
         torch.arange(6) < torch.tensor(counts)[:, None],
@@ -55,7 +55,9 @@ def test_matching_equals_torchvisions():
 
 def test_an_object_that_no_anchor_touches_claims_none():
     """torchvision would give it all anchors, for all have the same highest overlap with it: 0."""
-    truth = Truth(torch.tensor([[[500.0, 500, 510, 510]]]), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1) > 0)
+    truth = PaddedObjects(
+        torch.tensor([[[500.0, 500, 510, 510]]]), torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1) > 0
+    )
     (anchors,) = RegionProposalNetwork(4, (8,)).anchors([(4, 4)], (32, 32))
     assert (match_anchors(truth.overlap(anchors), 0.7, 0.3, keep_best=True) == BELOW).all()
 

@@ -122,6 +122,20 @@ def test_only_the_decoder_learns(perceptual: PerceptualNetwork) -> None:
     assert network.last == "stage4"
 
 
+def test_batch_norms_of_what_sees_keep_what_they_have(tmp_path: Path) -> None:
+    eyes = find_network(small_file(tmp_path, "conv6-bn-relu-pool-conv8-bn-relu-pool-conv10-bn-relu-pool-conv12-relu"))
+    network = any_style_of(eyes, width=4).train()
+    before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
+    network(as_float(0, 64, 64), as_float(1, 64, 64))["loss"].backward()
+    assert any(name.endswith("running_mean") for name in before)
+    assert all(torch.equal(value, before[name]) for name, value in network.encoder.state_dict().items())
+
+
+def test_styles_are_found_from_another_folder(style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(style.parent)
+    assert create_task("stylize", classes=(), styles=[style.name]).arguments["styles"] == [str(style)]
+
+
 def test_a_style_is_learnt_kept_and_painted(folder: Path, style: Path, network: Path, tmp_path: Path) -> None:
     run = start(recipe_of(folder, tmp_path, style, network, epochs=15), quiet=True)
     history = load_checkpoint(run)["trainer"]["state"]["history"]

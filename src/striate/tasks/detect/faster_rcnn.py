@@ -24,7 +24,7 @@ from striate.tasks.detect.fpn import PyramidBackbone, reductions_of
 from striate.tasks.detect.nms import nms
 from striate.tasks.detect.outputs import LIMIT, SamplingCoder, answer, log_odds, padded, stack_detections
 from striate.tasks.detect.roi_align import pooled
-from striate.tasks.detect.rpn import BETA, Proposals, RegionProposalNetwork, Truth, balanced, rows
+from striate.tasks.detect.rpn import BETA, PaddedObjects, Proposals, RegionProposalNetwork, balanced, rows
 from striate.tasks.outputs import image_size
 
 BINS = 7
@@ -186,11 +186,11 @@ class FasterRCNN(nn.Module):
         return losses
 
 
-def truth_of(targets: Tensor) -> Truth:
+def truth_of(targets: Tensor) -> PaddedObjects:
     """The rows of targets [B, M, 7] that are learnt: plain objects that have an area."""
     boxes, label = targets[..., :4].float(), targets[..., 4]
     there = (label >= 0) & (targets[..., 5] == PLAIN) & (boxes[..., 2:] > boxes[..., :2]).all(2)
-    return Truth(boxes, label.long(), there)
+    return PaddedObjects(boxes, label.long(), there)
 
 
 def as_rois(boxes: Tensor, there: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ def as_rois(boxes: Tensor, there: Tensor) -> Tensor:
 
 
 def sample_proposals(
-    proposals: Proposals, truth: Truth, count: int, share: float = 0.25, least: float = 0.5
+    proposals: Proposals, truth: PaddedObjects, count: int, share: float = 0.25, least: float = 0.5
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Regions to learn from, up to `count` a picture: rois [R, 5], classes int64 [R] (0: background), offsets [R, 4].
 

@@ -73,7 +73,7 @@ class FCOS(nn.Module):
         reductions = reductions_of(backbone, in_chans, reductions or (8, 16, 32))
         self.backbone = PyramidBackbone(backbone, in_chans, channels, reductions, extra, **arguments)
         self.coder = FCOSCoder(assignment)
-        self.head = Head(channels, convs, num_classes, centreness=assignment == "centre")
+        self.head = FCOSHead(channels, convs, num_classes, centreness=assignment == "centre")
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         levels = self.backbone(images)
@@ -99,7 +99,7 @@ class FCOS(nn.Module):
         }
 
 
-class Head(nn.Module):
+class FCOSHead(nn.Module):
     """Two towers over every level: one for the classes, one for edges and centreness."""
 
     def __init__(self, channels: int, convs: int, num_classes: int, centreness: bool) -> None:

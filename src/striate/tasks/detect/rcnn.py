@@ -16,7 +16,7 @@ from torchvision.ops import box_iou, roi_align
 from striate.backbones import Backbone, create_model
 from striate.backbones.backbone import checked
 from striate.tasks.detect.outputs import learnable
-from striate.tasks.detect.roi import RegionCoder, Regions, judged, region_losses, sample_rois
+from striate.tasks.detect.roi import RegionCoder, SampledRegions, judged, region_losses, sample_rois
 from striate.tasks.detect.selective_search import MODES, propose
 from striate.tasks.outputs import image_size
 
@@ -128,7 +128,7 @@ class RCNN(nn.Module):
         return roi_align(images, rows, self.crop, sampling_ratio=-1, aligned=True)
 
 
-def hinge(margins: Tensor, drawn: list[Regions], targets: Tensor) -> Tensor:
+def hinge(margins: Tensor, drawn: list[SampledRegions], targets: Tensor) -> Tensor:
     """Squared hinge loss of margins [R, C], a machine a class (what LinearSVC minimises).
 
     A machine's positives are the objects of its class, or as good as they, its negatives what overlaps none of them by

@@ -30,7 +30,7 @@ LEAST_BOX = 1e-2  # pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Regions:
+class SampledRegions:
     """Regions of one picture to learn from: boxes [R, 4]; labels int64 [R], 0 the background and c + 1 class c; and the
     boxes [R, 4] of their objects (of no meaning where the label is 0)."""
 
@@ -86,7 +86,7 @@ def sample_rois(
     foreground: float = FOREGROUND,
     overlap: float = OVERLAP,
     background: tuple[float, float] = (0.0, OVERLAP),
-) -> Regions:
+) -> SampledRegions:
     """Draw regions of one picture to learn from: proposals [N, 4] and the objects themselves; target [M, 7].
 
     Args:
@@ -122,7 +122,7 @@ def sample_rois(
         objects = boxes[whose[chosen]]
     else:
         objects = regions[chosen]
-    return Regions(regions[chosen], found, objects)
+    return SampledRegions(regions[chosen], found, objects)
 
 
 def covered(regions: Tensor, others: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def drawn(indices: Tensor, count: int) -> Tensor:
     return indices[torch.randperm(len(indices), device=indices.device)[: max(count, 0)]]
 
 
-def region_losses(logits: Tensor, codes: Tensor, drawn: Sequence[Regions]) -> dict[str, Tensor]:
+def region_losses(logits: Tensor, codes: Tensor, drawn: Sequence[SampledRegions]) -> dict[str, Tensor]:
     """Cross-entropy of logits [R, 1 + C], and smooth L1 of the codes [R, 4 (1 + C)] of each object's class.
 
     The second counts foreground regions only and is divided by all, as torchvision's.
@@ -151,7 +151,7 @@ def region_losses(logits: Tensor, codes: Tensor, drawn: Sequence[Regions]) -> di
     return {"loss": classes + boxes, "classes": classes, "boxes": boxes}
 
 
-def box_loss(codes: Tensor, drawn: Sequence[Regions]) -> Tensor:
+def box_loss(codes: Tensor, drawn: Sequence[SampledRegions]) -> Tensor:
     """Smooth L1 (Fast R-CNN, equation 3; beta 1/9 as in Detectron) of codes [R, 4 (1 + C)]."""
     labels = torch.cat([one.labels for one in drawn])
     at = (labels > 0).nonzero()[:, 0]

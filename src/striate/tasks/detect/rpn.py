@@ -22,7 +22,7 @@ BETA = 1 / 9  # where the smooth L1 loss turns straight
 UNSCALED = (1.0, 1.0, 1.0, 1.0)
 
 
-class Truth(NamedTuple):
+class PaddedObjects(NamedTuple):
     """What a batch is to learn: boxes [B, M, 4], labels int64 [B, M], and where a row is one: bool [B, M]."""
 
     boxes: Tensor
@@ -92,7 +92,7 @@ class RegionProposalNetwork(nn.Module):
         self.batch, self.before, self.after, self.overlap = batch, before, after, overlap
 
     def forward(
-        self, levels: Sequence[Tensor], size: tuple[int, int], truth: Truth | None
+        self, levels: Sequence[Tensor], size: tuple[int, int], truth: PaddedObjects | None
     ) -> tuple[Proposals, dict[str, Tensor]]:
         """levels of pictures of `size` (height, width) -> proposals and, where there is a truth, losses."""
         logits, offsets = self.head(levels)
@@ -146,7 +146,7 @@ class RegionProposalNetwork(nn.Module):
             start += count
         return kept
 
-    def losses(self, logits: Tensor, offsets: Tensor, anchors: Tensor, truth: Truth) -> dict[str, Tensor]:
+    def losses(self, logits: Tensor, offsets: Tensor, anchors: Tensor, truth: PaddedObjects) -> dict[str, Tensor]:
         """Equation 1 of the paper on a sample of anchors: logits [B, A], offsets [B, A, 4], anchors [A, 4]."""
         with torch.no_grad():
             matched = match_anchors(truth.overlap(anchors), 0.7, 0.3, keep_best=True)  # [B, A]

@@ -103,6 +103,12 @@ class AnyStyle(nn.Module):
             self.own_mean.copy_(mean)
             self.own_deviation.copy_(deviation)
 
+    def train(self, mode: bool = True) -> AnyStyle:
+        """The encoder never learns: its batch norms keep what they have."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
     def describe(self, images: Tensor) -> Tensor:
         """What the decoded layer answers: [B, 3, H, W] -> [B, N, h, w]."""
         return self.encoder(images, [self.last])[self.last]

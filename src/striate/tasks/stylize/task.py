@@ -98,7 +98,9 @@ class Stylize(Task):
                 raise UsageError(f"{name} must be a number from 0, not {value!r}")
         if shares is not None and len(shares) != len(styles):
             raise UsageError(f"shares: {len(shares)} numbers for {len(styles)} styles; give one for each")
-        self.styles, self.network, self.encoder = list(styles), network, encoder
+        self.styles = [str(Path(style).absolute()) for style in styles]  # a run may go on from another folder
+        self.network = str(Path(network).absolute()) if network and Path(network).exists() else network
+        self.encoder = encoder
         self.shares = list(shares) if shares is not None else None
         self.strength, self.smooth, self.style_size, self.width, self.size = strength, smooth, style_size, width, size
         self._first: list[Sample] = []
