@@ -1,6 +1,6 @@
 """This tree against another commit, each by its own benchmarks' code, in turn: training, reading, predicting.
 
-`train_step`: ResNet-18, 128 px, batch 16, pictures in memory. `train_jpeg`: the same from JPEG files with augmentation.
+`train_step`: ResNet-18, 128 px, batch 16, pictures in memory. `train_jpeg`: batch 4, from JPEG files with augmentation.
 `loop`: a small network on small pictures, where the loop itself would be seen. `predict`: a folder of JPEG files.
 `digits`: `striate train digits` as a whole process. One figure a process; ratios within pairs.
 """
@@ -21,7 +21,7 @@ from bench.same_weights import checked_out, in_tree
 
 PAIRS = 7
 TARGET = 0.98
-SMALL = ["--model", "resnet18", "--size", "128", "--batch", "16", "--warmup", "3"]
+SMALL = ["--model", "resnet18", "--size", "128", "--warmup", "3"]
 
 PREDICT = """
 import json, sys, time, tempfile
@@ -60,8 +60,8 @@ def commands() -> dict[str, list[str]]:
     photos = str(dataset("imagenet-samples"))
     pets = str(dataset("hymenoptera") / "train")
     return {
-        "train_step": ["-m", "bench.train_step", "striate", *SMALL, "--steps", "12"],
-        "train_jpeg": ["-m", "bench.our_training", pets, *SMALL, "--steps", "10"],
+        "train_step": ["-m", "bench.train_step", "striate", *SMALL, "--batch", "16", "--steps", "12"],
+        "train_jpeg": ["-m", "bench.our_training", pets, *SMALL, "--batch", "4", "--steps", "18"],
         "loop": ["-c", LOOP],
         "predict": ["-c", PREDICT, photos],
     }
