@@ -38,22 +38,32 @@ EXPLAINED = {
 }
 
 
-def cases() -> dict[str, list[str]]:
-    """Of each the options of `striate train`."""
-    squeezenet = str(SHARED / "squeezenet1_0-imagenet.safetensors")
-    return {
-        "digits": ["digits", "--epochs", "4"],
-        "mnist": [str(dataset("mnist")), "--epochs", "1"],
-        "features": [str(dataset("hymenoptera")), "--weights", squeezenet, "--transfer", "features"],
-        "fcos": ["shapes", "--limit", "160", "--size", "128", "--epochs", "3"],
-        "faster_rcnn": ["shapes", "--model", "faster_rcnn", "--limit", "80", "--size", "128", "--epochs", "2"],
-        "keypoints": [str(dataset("facial-keypoints")), "--model", "resnet18", "--limit", "60", "--epochs", "3"],
-    }
+SQUEEZENET = str(SHARED / "squeezenet1_0-imagenet.safetensors")
+# of each the data, "@" before sets of `bench.pictures`, and the options of `striate train`
+CASES = {
+    "digits": ["digits", "--epochs", "4"],
+    "mnist": ["@mnist", "--epochs", "1"],
+    "features": [
+        "@hymenoptera",
+        "--weights",
+        str(SHARED / "squeezenet1_0-imagenet.safetensors"),
+        "--transfer",
+        "features",
+    ],
+    "fcos": ["shapes", "--limit", "160", "--size", "128", "--epochs", "3"],
+    "faster_rcnn": ["shapes", "--model", "faster_rcnn", "--limit", "80", "--size", "128", "--epochs", "2"],
+    "keypoints": ["@facial-keypoints", "--model", "resnet18", "--limit", "60", "--epochs", "3"],
+}
+
+
+def options_of(case: str) -> list[str]:
+    data, *others = CASES[case]
+    return [str(dataset(data[1:])) if data.startswith("@") else data, *others]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", default="HEAD", help="the commit to compare with")
-    parser.add_argument("--cases", nargs="+", choices=tuple(cases()), default=tuple(cases()))
+    parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=tuple(CASES))
     parser.add_argument("--threads", type=int, default=1)
 
 
@@ -62,7 +72,7 @@ def measure(options: argparse.Namespace) -> list[Comparison]:
     with tempfile.TemporaryDirectory(prefix="striate-bench-") as place, checked_out(options.against, place) as old:
         for case in options.cases:
             runs = {
-                name: trained(tree, Path(place) / name / case, cases()[case], options.threads, options.device)
+                name: trained(tree, Path(place) / name / case, options_of(case), options.threads, options.device)
                 for name, tree in (("old", old), ("new", ROOT))
             }
             sides = runs["old"], runs["new"]
